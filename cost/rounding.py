@@ -1,0 +1,91 @@
+"""From exact amounts to whole cents and milliseconds that still add up, along every cut of the bill.
+
+Always holds: the total is rounded first, then split over trials, idle and overhead (and, apart from that,
+over the nodes), then each trial's share over its uses; so stages, variants and uses are plain sums of what
+is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeVar
+
+from cost.bill import IDLE, OVERHEAD, USES, Amount, Bill, TrialId, total_by
+
+CENTS, MILLISECONDS = 100, 1000
+Line = tuple[TrialId | None, str]  # what a trial spent on one use; without a trial: idle or overhead
+Key = TypeVar("Key")
+
+_MEASURES: tuple[Callable[[Amount], Fraction], ...] = (
+    lambda amount: amount.usd * CENTS,
+    lambda amount: amount.priced_seconds * MILLISECONDS,
+    lambda amount: amount.unpriced_seconds * MILLISECONDS,
+)
+
+
+@dataclass(frozen=True)
+class Units:
+    """An amount as it is printed."""
+
+    cents: int = 0
+    priced_ms: int = 0
+    unpriced_ms: int = 0
+
+    def __add__(self, other: Units) -> Units:
+        return Units(self.cents + other.cents, self.priced_ms + other.priced_ms, self.unpriced_ms + other.unpriced_ms)
+
+    def json(self) -> dict[str, Any]:
+        """`usd` is null where no second has a known price; otherwise the dollars of those that have."""
+        unknown = self.unpriced_ms > 0 and self.priced_ms == 0
+        return {
+            "usd": None if unknown else self.cents / CENTS,
+            "node_seconds": (self.priced_ms + self.unpriced_ms) / MILLISECONDS,
+            "unpriced_node_seconds": self.unpriced_ms / MILLISECONDS,
+        }
+
+
+def round_bill(bill: Bill) -> tuple[dict[Line, Units], dict[str, Units]]:
+    """Every line (idle and overhead always) and every node in whole units; both sum to the same total."""
+    by_line = total_by(((charge.trial, charge.use), charge.amount) for charge in bill.charges)
+    for line in ((None, IDLE), (None, OVERHEAD)):
+        by_line.setdefault(line, Amount())
+    ranks = {trial: rank for rank, trial in enumerate([*bill.trials, None])}
+    lines = {line: by_line[line] for line in sorted(by_line, key=lambda x: (ranks[x[0]], USES.index(x[1])))}
+    by_node = total_by((charge.node, charge.amount) for charge in bill.charges)
+    nodes = {node: by_node[node] for node in bill.nodes}
+    rounded = [_round_measure(lines, nodes, measure) for measure in _MEASURES]
+    return (
+        {line: Units(*(of_lines[line] for of_lines, _ in rounded)) for line in lines},
+        {node: Units(*(of_nodes[node] for _, of_nodes in rounded)) for node in nodes},
+    )
+
+
+def apportion(exact: Mapping[Key, Fraction], total: int) -> dict[Key, int]:
+    """Whole numbers beside the exact ones that sum to `total`, the exact sum rounded either way.
+
+    Hamilton's method: each is rounded down, then those with the largest remainders up; equal remainders go by
+    the order of `exact`.
+    """
+    parts = {key: int(value // 1) for key, value in exact.items()}
+    missing = total - sum(parts.values())
+    assert 0 <= missing <= len(parts), f"{total} is not the sum of these {len(parts)} parts"
+    for key in sorted(parts, key=lambda key: parts[key] - exact[key])[:missing]:
+        parts[key] += 1
+    return parts
+
+
+def _round_measure(
+    lines: Mapping[Line, Amount], nodes: Mapping[str, Amount], measure: Callable[[Amount], Fraction]
+) -> tuple[dict[Line, int], dict[str, int]]:
+    holders: dict[TrialId | str, dict[Line, Fraction]] = {}
+    for line, amount in lines.items():
+        holders.setdefault(line[0] or line[1], {})[line] = measure(amount)
+    sums = {holder: sum(parts.values(), Fraction(0)) for holder, parts in holders.items()}
+    total = round(sum(sums.values(), Fraction(0)))
+    shares = apportion(sums, total)
+    rounded: dict[Line, int] = {}
+    for holder, parts in holders.items():
+        rounded |= apportion(parts, shares[holder])
+    return rounded, apportion({node: measure(amount) for node, amount in nodes.items()}, total)

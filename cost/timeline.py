@@ -1,0 +1,159 @@
+"""From events to intervals: when each node was there, and when each attempt at a trial held a share of it.
+
+Always holds: times are whole microseconds, so that lengths add up exactly; the intervals of one node do not
+overlap; what a session left open ends at the session's last event. At one instant an end comes before a
+start, unless nothing was open: then both make an interval of no length.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+
+from cost.ledger import Event, NodeDown, NodeKind, NodeUp, SessionEvent, Status, TrialEnd, TrialStart
+
+MICROSECONDS = 1_000_000
+
+
+def microseconds(seconds: float) -> int:
+    return round(seconds * MICROSECONDS)
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """What a node is, as far as its price and its device hours go."""
+
+    kind: NodeKind
+    gpus: float
+    cpus: float
+    instance_type: str | None
+    zone: str | None
+    lifecycle: str | None
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A node was there from `start` to `end` (microseconds)."""
+
+    node: str
+    start: int
+    end: int
+    spec: NodeSpec
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One go at a trial on one node; all times in microseconds. `status` is None where no end was written."""
+
+    stage: str
+    trial: str
+    variant: str
+    node: str
+    share: Fraction
+    start: int
+    end: int
+    status: Status | None = None
+    useful: int | None = None
+    lost: int | None = None
+
+
+def presences(events: Sequence[Event]) -> tuple[Presence, ...]:
+    """When every node was there, by node and time, from what `ledger.parse` gives; touching stays are one."""
+    closes = _session_closes(events)
+    groups: dict[Hashable, list[NodeUp | NodeDown]] = defaultdict(list)
+    for event in events:
+        if isinstance(event, NodeUp | NodeDown):
+            groups[event.session, event.node].append(event)
+    stays = [stay for group in groups.values() for stay in _stays(group, closes[group[0].session])]
+    merged: list[Presence] = []
+    for stay in sorted(stays, key=lambda stay: (stay.node, stay.start, stay.end, repr(stay.spec))):
+        last = merged[-1] if merged and merged[-1].node == stay.node else None
+        if last and stay.start <= last.end and stay.spec == last.spec:
+            merged[-1] = replace(last, end=max(last.end, stay.end))
+            continue
+        start = max(stay.start, last.end) if last else stay.start
+        if start < stay.end:
+            merged.append(replace(stay, start=start))
+    return tuple(merged)
+
+
+def attempts(events: Sequence[Event]) -> tuple[Attempt, ...]:
+    """Every attempt at a trial, by start. A trial that starts again has left the place where it was."""
+    closes = _session_closes(events)
+    groups: dict[Hashable, list[TrialStart | TrialEnd]] = defaultdict(list)
+    for event in events:
+        if isinstance(event, TrialStart | TrialEnd):
+            groups[event.session, event.stage, event.trial].append(event)
+    found = [attempt for group in groups.values() for attempt in _attempts(group, closes[group[0].session])]
+    return tuple(sorted(found, key=lambda one: (one.start, one.stage, one.trial, one.end, repr(one))))
+
+
+def _session_closes(events: Iterable[Event]) -> dict[str, int]:
+    """The time of the last event of each session."""
+    closes: dict[str, int] = {}
+    for event in events:
+        if isinstance(event, SessionEvent):
+            closes[event.session] = max(closes.get(event.session, 0), microseconds(event.time))
+    return closes
+
+
+def _stays(group: Sequence[NodeUp | NodeDown], close: int) -> list[Presence]:
+    """The stays of one node in one session, from its events in order."""
+    stays: list[Presence] = []
+    up: Presence | None = None
+    stray_down = -1
+    for event in group:
+        time = microseconds(event.time)
+        if isinstance(event, NodeDown):
+            if up:
+                stays.append(replace(up, end=time))
+            else:
+                stray_down = time
+            up = None
+            continue
+        spec = _spec(event)
+        if up and up.spec != spec:
+            stays.append(replace(up, end=time))
+            up = None
+        if up is None and time != stray_down:
+            up = Presence(event.node, time, close, spec)
+    return [*stays, up] if up else stays
+
+
+def _spec(event: NodeUp) -> NodeSpec:
+    return NodeSpec(event.kind, event.gpus, event.cpus, event.instance_type, event.zone, event.lifecycle)
+
+
+def _attempts(group: Sequence[TrialStart | TrialEnd], close: int) -> list[Attempt]:
+    """The attempts at one trial in one session, from its events in order."""
+    found: list[Attempt] = []
+    stray: TrialEnd | None = None
+    for event in group:
+        time = microseconds(event.time)
+        if isinstance(event, TrialEnd):
+            stray = None if _end(found, event) else event
+            continue
+        if found and found[-1].end > time:
+            found[-1] = replace(found[-1], end=time)
+        share = Fraction(Decimal(repr(event.share)))
+        found.append(Attempt(event.stage, event.trial, event.variant, event.node, share, time, close))
+        if stray and stray.time == event.time:
+            _end(found, stray)
+            stray = None
+    return found
+
+
+def _end(found: list[Attempt], event: TrialEnd) -> bool:
+    """Write the end into the last attempt on its node; it may come after the trial has started elsewhere."""
+    last = next((i for i in reversed(range(len(found))) if found[i].node == event.node), None)
+    if last is None or found[last].status is not None:
+        return False
+    useful, lost = (
+        None if seconds is None else microseconds(seconds) for seconds in (event.useful_seconds, event.lost_seconds)
+    )
+    end = min(found[last].end, microseconds(event.time))
+    found[last] = replace(found[last], end=end, status=event.status, useful=useful, lost=lost)
+    return True

@@ -1,0 +1,218 @@
+"""The sweep file as typed, frozen models: the schema with every default, and what an experiment resolves to.
+
+Always holds: an unknown key, a wrong type or a value out of range is refused before anything starts, with its
+dotted path; no other module knows a default. Read one with `paramalloc.sweep_file.load_sweep(path)`.
+
+Units are in the names: `_tokens`, `_seconds`, `_usd`, `_bytes`; `batch_size` counts sequences per optimiser step.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class PlacedError(ValueError):
+    """A mistake that a check across fields found: `PlacedError(place, got, allowed)`, the place dotted from the top."""
+
+
+class Section(BaseModel):
+    """A frozen part of the sweep file; `true` and `false` are never taken for the numbers 1 and 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_as_number(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, bool) and not _takes_bool(cls.model_fields[info.field_name].annotation):
+            raise ValueError("true and false are no numbers here")
+        return value
+
+
+def _takes_bool(annotation: Any) -> bool:
+    return annotation is bool or any(_takes_bool(part) for part in get_args(annotation))
+
+
+class DataConfig(Section):
+    """Where the text comes from. `corpus`: synthetic, wikitext-2, wikitext-103, or a path to a file or folder."""
+
+    corpus: str = Field("wikitext-103", min_length=1)
+    documents: Literal["auto", "article", "file", "blank_line"] = "auto"
+    held_out_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    on_overlap: Literal["error", "drop_train"] = "error"
+    synthetic_bytes: Annotated[int, Field(ge=10_000)] = 8_000_000
+    seed: Annotated[int, Field(ge=0)] = 0
+    cache_dir: str = "~/.cache/paramalloc"
+
+
+class ModelConfig(Section):
+    """What the allocation solver is asked for; the shape it finds is within 0.5 % of `total_params`."""
+
+    total_params: Annotated[int, Field(ge=100_000, le=1_000_000_000)] = 10_000_000
+    vocab_size: Annotated[int, Field(ge=257, le=2**31 - 1)] = 16_000
+    embedding_ratio: Fraction = 0.35
+    glu_expansion: Annotated[float, Field(gt=0, le=64)] = 2.66
+    tied: bool = True
+    n_heads: PositiveInt | Literal["auto"] = "auto"
+    context_length: Annotated[int, Field(ge=8)] = 512
+
+
+class TrainingConfig(Section):
+    """One training run. `tokens` is the budget of a finalist; the warm-up is a share of whatever budget runs."""
+
+    tokens: PositiveInt = 50_000_000
+    batch_size: PositiveInt = 256
+    micro_batch_size: PositiveInt | Literal["auto"] = "auto"
+    learning_rate: PositiveFloat = 1e-3
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    weight_decay: NonNegativeFloat = 0.1
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    grad_clip: PositiveFloat = 1.0
+    precision: Precision = "auto"
+    checkpoint_seconds: PositiveFloat = 60.0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class KillRuleConfig(Section):
+    """A trial dies after `window_tokens` spent at least `margin_ppl` above the baseline at every evaluation."""
+
+    enabled: bool = True
+    margin_ppl: PositiveFloat = 0.5
+    window_tokens: PositiveInt = 1_000_000
+
+
+class RankingConfig(Section):
+    tokens: PositiveInt = 5_000_000
+    eval_interval_tokens: PositiveInt = 250_000
+    kill_rule: KillRuleConfig = KillRuleConfig()
+
+
+class FinalistsConfig(Section):
+    """How many variants are rerun beside the baseline, with which seeds, and what counts as winning.
+
+    The second best is promoted only within `thin_margin` (relative perplexity) of the best. A winner is at least
+    `win_margin` better than the baseline, with latency and memory no more than `tolerance` above the baseline's.
+    """
+
+    count: Annotated[int, Field(ge=1)] = 2
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    eval_interval_tokens: PositiveInt = 1_000_000
+    thin_margin: NonNegativeFloat = 0.02
+    win_margin: NonNegativeFloat = 0.05
+    tolerance: NonNegativeFloat = 0.05
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed stands there twice")
+        return seeds
+
+
+class EvaluationConfig(Section):
+    metrics: tuple[Literal["perplexity", "smallbench_accuracy"], ...] = ("perplexity",)
+    latency_runs: Annotated[int, Field(ge=0)] = 100
+
+
+class ResourcesConfig(Section):
+    """What one trial holds. Fractions share a core or a GPU; `auto` takes one GPU each where there are any."""
+
+    cpus_per_trial: PositiveFloat = 1.0
+    gpus_per_trial: NonNegativeFloat | Literal["auto"] = "auto"
+
+
+class CostConfig(Section):
+    budget_usd: PositiveFloat = 50.0
+    fixed_usd_per_hour: NonNegativeFloat = 0.0
+
+
+class Experiment(ModelConfig, TrainingConfig):
+    """One variant: a name, and those model and training knobs that it overrides (the others count as unset)."""
+
+    name: Name
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True, exclude={"name"})
+
+
+class Variant(Section):
+    """An experiment with its overrides applied: everything that one trial of it needs to be told."""
+
+    name: Name
+    model: ModelConfig
+    training: TrainingConfig
+
+
+class SweepConfig(Section):
+    """The whole sweep file. `baseline` names one experiment; left out, it is found as DESIGN's default."""
+
+    name: Name
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    experiments: Annotated[tuple[Experiment, ...], Field(min_length=1)]
+    baseline: str | None = None
+    training: TrainingConfig = TrainingConfig()
+    ranking: RankingConfig = RankingConfig()
+    finalists: FinalistsConfig = FinalistsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    cost: CostConfig = CostConfig()
+
+    @field_validator("experiments")
+    @classmethod
+    def _distinct_names(cls, experiments: tuple[Experiment, ...]) -> tuple[Experiment, ...]:
+        seen: set[str] = set()
+        for index, experiment in enumerate(experiments):
+            if experiment.name.lower() in seen:
+                allowed = "every experiment needs a name of its own (case does not count)"
+                raise PlacedError(f"experiments[{index}].name", f"'{experiment.name}' a second time", allowed)
+            seen.add(experiment.name.lower())
+        return experiments
+
+    @model_validator(mode="after")
+    def _baseline_exists(self) -> SweepConfig:
+        names = [experiment.name for experiment in self.experiments]
+        if self.baseline is not None and self.baseline not in names:
+            raise PlacedError("baseline", f"'{self.baseline}'", f"allowed: {', '.join(names)}")
+        return self
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """All experiments resolved, the baseline first, the others in the order of the file."""
+        resolved = [self._resolve(experiment) for experiment in self.experiments]
+        return tuple(sorted(resolved, key=lambda variant: variant.name != self.baseline_name))
+
+    @cached_property
+    def baseline_name(self) -> str:
+        """The named baseline, else the experiment with the default allocation (0.35, 2.66), else the first."""
+        if self.baseline is not None:
+            return self.baseline
+        default = ModelConfig()
+        for experiment in self.experiments:
+            model = self._resolve(experiment).model
+            if (model.embedding_ratio, model.glu_expansion) == (default.embedding_ratio, default.glu_expansion):
+                return experiment.name
+        return self.experiments[0].name
+
+    def _resolve(self, experiment: Experiment) -> Variant:
+        def merged(section: Section) -> dict[str, Any]:
+            own = {key: value for key, value in experiment.overrides.items() if key in type(section).model_fields}
+            return section.model_dump() | own
+
+        return Variant(
+            name=experiment.name,
+            model=ModelConfig(**merged(self.model)),
+            training=TrainingConfig(**merged(self.training)),
+        )

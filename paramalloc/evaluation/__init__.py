@@ -1,0 +1,1 @@
+"""Measuring one trained model: perplexity and bits per byte, latency, memory."""

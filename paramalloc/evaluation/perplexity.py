@@ -1,0 +1,145 @@
+"""Perplexity and bits per byte of held-out documents, every token scored exactly once.
+
+Always holds: a document is scored on its own, its first token given end-of-text, in windows of at most the context
+length; the last window of a long document reaches back so that its context is full. The windows are those of
+lm-evaluation-harness' rolling log-likelihood. End-of-text itself is never a target.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from paramalloc.data.prepare import HeldOut
+from paramalloc.model import IGNORED_TARGET, Transformer
+from paramalloc.training.numerics import Numerics
+
+_LOGIT_ELEMENTS_PER_BATCH = {"cpu": 2**24, "cuda": 2**28}
+MAX_EXPONENT = 20.0  # exp(20) is 485 million: above it a perplexity says nothing, and exp may overflow
+
+
+@dataclass(frozen=True)
+class Score:
+    """Total surprise of some text, and the text's size in three units.
+
+    Source of the ratios: bits per byte is nats / (ln 2 * bytes), perplexity exp(nats / tokens), word perplexity
+    exp(nats / words), words being separated by white space (Gao et al. 2020, section 3.1; WikiText, Merity 2016).
+    """
+
+    nats: float
+    tokens: int
+    bytes: int
+    words: int
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.nats / self.tokens
+
+    @property
+    def ppl(self) -> float:
+        return perplexity(self.loss)
+
+    @property
+    def bpb(self) -> float:
+        return self.nats / (math.log(2) * self.bytes)
+
+    @property
+    def word_ppl(self) -> float:
+        return perplexity(self.nats / self.words)
+
+
+def perplexity(nats_per_unit: float) -> float:
+    """exp, capped at exp(20) so that a hopeless model has a large finite value; NaN stays NaN."""
+    return math.exp(min(nats_per_unit, MAX_EXPONENT)) if nats_per_unit == nats_per_unit else math.nan
+
+
+def take_documents(held_out: HeldOut, max_bytes: int) -> HeldOut:
+    """The leading documents of at most `max_bytes` together, at least one: the same text under every tokenizer."""
+    fitting = int(np.searchsorted(np.cumsum(held_out.bytes_per_document), max_bytes, side="right"))
+    count = max(1, fitting)
+    return HeldOut(
+        tokens=held_out.tokens[: held_out.starts[count]],
+        starts=held_out.starts[: count + 1],
+        bytes_per_document=held_out.bytes_per_document[:count],
+        words_per_document=held_out.words_per_document[:count],
+    )
+
+
+def score(model: Transformer, held_out: HeldOut, end_of_text: int, numerics: Numerics) -> Score:
+    """Score all documents of `held_out`; the model is left in the mode it came in."""
+    nats = nats_per_document(model, held_out, end_of_text, numerics)
+    return Score(
+        nats=float(nats.sum()),
+        tokens=len(held_out.tokens),
+        bytes=int(held_out.bytes_per_document.sum()),
+        words=int(held_out.words_per_document.sum()),
+    )
+
+
+@torch.inference_mode()
+def nats_per_document(
+    model: Transformer, held_out: HeldOut, end_of_text: int, numerics: Numerics
+) -> np.ndarray:
+    """Total nats of each document, (D,) float64."""
+    length = model.shape.context_length
+    windows = _windows(held_out.starts, length)
+    windows.sort(key=lambda window: window.size)  # neighbours of like length waste little padding
+    per_batch = max(1, _LOGIT_ELEMENTS_PER_BATCH[numerics.device.type] // (length * model.shape.vocab_size))
+    nats = np.zeros(len(held_out.starts) - 1)
+    was_training = model.training
+    model.eval()
+    for start in range(0, len(windows), per_batch):
+        batch = windows[start : start + per_batch]
+        inputs, targets = _assemble(batch, held_out.tokens, end_of_text)
+        with numerics.autocast():
+            losses = model.nats(inputs.to(numerics.device), targets.to(numerics.device), reduction="none")
+        sums = losses.double().sum(dim=1).cpu().numpy()
+        np.add.at(nats, [window.document for window in batch], sums)
+    model.train(was_training)
+    return nats
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Tokens [begin, end) of the text are targets, those before `scored_from` for context only."""
+
+    document: int
+    begin: int
+    end: int
+    scored_from: int
+    opens_document: bool
+
+    @property
+    def size(self) -> int:
+        return self.end - self.begin
+
+
+def _windows(starts: np.ndarray, length: int) -> list[_Window]:
+    windows = []
+    for document, (first, last) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
+        for scored_from in range(first, last, length):
+            end = min(scored_from + length, last)
+            begin = max(first, end - length)
+            windows.append(_Window(document, begin, end, scored_from, begin == first))
+    return windows
+
+
+def _assemble(
+    batch: list[_Window], tokens: np.ndarray, end_of_text: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets, (B, longest window) each, padded at the right, where a causal model never looks."""
+    longest = max(window.size for window in batch)
+    inputs = np.full((len(batch), longest), end_of_text, dtype=np.int64)
+    targets = np.full((len(batch), longest), IGNORED_TARGET, dtype=np.int64)
+    for row, window in enumerate(batch):
+        text = tokens[window.begin : window.end]
+        inputs[row, 1 : window.size] = text[:-1]
+        if not window.opens_document:
+            inputs[row, 0] = tokens[window.begin - 1]
+        skipped = window.scored_from - window.begin
+        targets[row, skipped : window.size] = text[skipped:]
+    return torch.from_numpy(inputs), torch.from_numpy(targets)

@@ -1,0 +1,132 @@
+"""The transformer every variant is an instance of: pre-norm, causal attention, SwiGLU, learned positions.
+
+Always holds: the parameter count of each component is `Shape.params_by_component()` exactly; a tied head shares the
+token table's storage; position t sees positions 0..t and no later one. `Transformer(shape, seed=0)`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paramalloc.allocation import Shape
+
+INIT_STD = 0.02
+IGNORED_TARGET = -100
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention without biases (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, d_model = x.shape
+        heads = self.qkv(x).view(batch, length, 3, self.n_heads, d_model // self.n_heads)
+        q, k, v = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, head size)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, d_model))
+
+
+class SwiGLU(nn.Module):
+    """`W_down(silu(W_gate x) * W_up x)` without biases (Shazeer 2020, arXiv:2002.05202)."""
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(d_model, d_ff, bias=False)
+        self.up = nn.Linear(d_model, d_ff, bias=False)
+        self.down = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nn.Module):
+    """One pre-norm layer: `x + attention(norm(x))`, then `x + glu(norm(x))` (Xiong et al. 2020)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(shape.d_model)
+        self.attention = Attention(shape.d_model, shape.n_heads)
+        self.glu_norm = nn.LayerNorm(shape.d_model)
+        self.glu = SwiGLU(shape.d_model, shape.d_ff)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.glu(self.glu_norm(x))
+
+
+class Transformer(nn.Module):
+    """A language model of one `Shape`.
+
+    Args:
+        shape: sizes, as found by the allocation solver.
+        seed: of the initial weights, which depend on nothing else.
+    """
+
+    def __init__(self, shape: Shape, seed: int = 0) -> None:
+        super().__init__()
+        self.shape = shape
+        self.token_embedding = nn.Embedding(shape.vocab_size, shape.d_model)
+        self.position_embedding = nn.Embedding(shape.context_length, shape.d_model)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
+        self.final_norm = nn.LayerNorm(shape.d_model)
+        self.head = nn.Linear(shape.d_model, shape.vocab_size, bias=False)
+        if shape.tied:
+            self.head.weight = self.token_embedding.weight
+        self._initialise(seed)
+
+    def _initialise(self, seed: int) -> None:
+        """Normal weights of std 0.02; those that write to the residual stream scaled by 1/sqrt(2 L) (GPT-2)."""
+        generator = torch.Generator().manual_seed(seed)
+        residual_std = INIT_STD / math.sqrt(2 * self.shape.n_layers)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() >= 2:
+                writes_residual = name.endswith(("attention.out.weight", "glu.down.weight"))
+                nn.init.normal_(parameter, 0.0, residual_std if writes_residual else INIT_STD, generator)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) for token ids (B, T). Errors: ValueError when T exceeds the context length."""
+        length = tokens.shape[1]
+        if length > self.shape.context_length:
+            raise ValueError(f"{length} tokens in a context of {self.shape.context_length}")
+        positions = torch.arange(length, device=tokens.device)
+        x = self.token_embedding(tokens) + self.position_embedding(positions)  # (B, T, d_model)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.final_norm(x))
+
+    def nats(self, tokens: Tensor, targets: Tensor, reduction: str = "sum") -> Tensor:
+        """Cross-entropy in nats, computed in fp32; targets equal to IGNORED_TARGET do not count.
+
+        Args:
+            tokens, targets: ids, (B, T) each.
+            reduction: `sum` for one scalar, `none` for a (B, T) tensor of nats per token.
+        """
+        logits = self(tokens)
+        losses = F.cross_entropy(
+            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED_TARGET, reduction=reduction
+        )
+        return losses.view_as(targets) if reduction == "none" else losses
+
+
+def count_by_component(model: Transformer) -> dict[str, int]:
+    """Parameters of the real module by the names of `Shape.params_by_component`, shared storage counted once."""
+    counts = dict.fromkeys(model.shape.params_by_component(), 0)
+    for name, parameter in model.named_parameters():  # leaves out the second name of a shared tensor
+        counts[_component(name)] += parameter.numel()
+    return counts
+
+
+def _component(name: str) -> str:
+    if "norm" in name:
+        return "norms"
+    first = name.split(".")[0]
+    return name.split(".")[2] if first == "blocks" else first

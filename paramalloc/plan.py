@@ -1,0 +1,182 @@
+"""The plan: every variant's shape, steps and cost in tokens, known before anything is spent.
+
+Always holds: making a plan reads no text, trains nothing and needs no network; a request that no shape meets is an
+error that names the experiment. `python tune_main.py SWEEP.yaml --plan` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from paramalloc.allocation import Shape, flops_per_token, print_param_table, solve
+from paramalloc.config import SweepConfig, Variant
+from paramalloc.training.loop import TrainingRun
+
+FEW_STEPS = 200
+MANY_EPOCHS = 4  # beyond about four passes repeated text is worth less than new (Muennighoff et al. 2023)
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """A variant with the shape that the solver found and the two runs it may be given."""
+
+    variant: Variant
+    shape: Shape
+    ranking: TrainingRun
+    final: TrainingRun
+
+    @property
+    def name(self) -> str:
+        return self.variant.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All variants of a sweep, the baseline first."""
+
+    config: SweepConfig
+    variants: tuple[VariantPlan, ...]
+
+    @property
+    def baseline(self) -> VariantPlan:
+        return self.variants[0]
+
+    def __getitem__(self, name: str) -> VariantPlan:
+        return next(variant for variant in self.variants if variant.name == name)
+
+
+@dataclass(frozen=True)
+class CorpusSize:
+    """Tokens of the training text by vocabulary size; estimated ones are marked so."""
+
+    train_tokens: Mapping[int, int]
+    estimated: bool
+
+
+def make_plan(config: SweepConfig) -> Plan:
+    """Solve every variant's shape. Errors: UserError for a variant that no shape fits, naming its place."""
+    names = [experiment.name for experiment in config.experiments]
+    plans = []
+    for variant in config.variants:
+        shape = solve(variant.model, f"experiments[{names.index(variant.name)}]")
+        budgets = (
+            (config.ranking.tokens, config.ranking.eval_interval_tokens),
+            (variant.training.tokens, config.finalists.eval_interval_tokens),
+        )
+        ranking, final = (
+            TrainingRun(shape, variant.training, tokens, interval, variant.training.seed)
+            for tokens, interval in budgets
+        )
+        plans.append(VariantPlan(variant, shape, ranking, final))
+    return Plan(config, tuple(plans))
+
+
+def plan_as_json(plan: Plan, size: CorpusSize) -> dict[str, Any]:
+    """The content of plan.json."""
+    return {
+        "sweep": plan.config.name,
+        "baseline": plan.baseline.name,
+        "corpus": plan.config.data.corpus,
+        "train_tokens_estimated": size.estimated,
+        "variants": [_variant_as_json(item, size) for item in plan.variants],
+        "warnings": warnings(plan, size),
+    }
+
+
+def _variant_as_json(item: VariantPlan, size: CorpusSize) -> dict[str, Any]:
+    shape = item.shape
+    per_token = flops_per_token(shape)
+    return {
+        "name": item.name,
+        "d_model": shape.d_model,
+        "n_layers": shape.n_layers,
+        "n_heads": shape.n_heads,
+        "d_ff": shape.d_ff,
+        "vocab_size": shape.vocab_size,
+        "context_length": shape.context_length,
+        "tied": shape.tied,
+        "params": shape.params_by_component(),
+        "total_params": shape.total_params,
+        "embedding_share": shape.embedding_share,
+        "glu_expansion": shape.glu_expansion,
+        "flops_per_token": per_token,
+        "train_tokens": size.train_tokens[shape.vocab_size],
+        **{
+            stage: {
+                "tokens": run.total_steps * run.step_tokens,
+                "steps": run.total_steps,
+                "epochs_over_corpus": epochs(run, size),
+                "train_flops": per_token * run.total_steps * run.step_tokens,
+            }
+            for stage, run in (("ranking", item.ranking), ("final", item.final))
+        },
+    }
+
+
+def epochs(run: TrainingRun, size: CorpusSize) -> float:
+    """Passes over the training text that the whole run makes."""
+    return run.total_steps * run.step_tokens / size.train_tokens[run.shape.vocab_size]
+
+
+def warnings(plan: Plan, size: CorpusSize) -> list[str]:
+    """What a careful reader would object to before the start, in words."""
+    found = []
+    ranking, final = plan.baseline.ranking, plan.baseline.final
+    if ranking.total_steps < FEW_STEPS:
+        found.append(
+            f"a ranking run has only {ranking.total_steps} steps of {ranking.step_tokens:,} tokens: too few to rank "
+            "variants by; lower training.batch_size or raise ranking.tokens"
+        )
+    for stage, run in (("ranking", ranking), ("final", final)):
+        if epochs(run, size) > MANY_EPOCHS:
+            found.append(
+                f"a {stage} run passes {epochs(run, size):.1f} times over the corpus: above {MANY_EPOCHS}, variants "
+                "are ranked by how they over-fit; use more text or fewer tokens"
+            )
+    rule = plan.config.ranking.kill_rule
+    if rule.enabled and rule.window_tokens >= plan.config.ranking.tokens:
+        found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")
+    return found
+
+
+def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
+    """The plan for a person: shapes and parameters, then tokens, steps and epochs, then warnings."""
+    config = plan.config
+    console.print(f"[bold]{config.name}[/]: {len(plan.variants)} variants, baseline {plan.baseline.name}")
+    print_param_table({item.name: item.shape for item in plan.variants}, console)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    about = "~" if size.estimated else ""
+    headers = ("variant", "stage", "runs", "tokens", "steps", "batch tokens", "epochs", "train FLOPs")
+    for index, header in enumerate(headers):
+        table.add_column(header, justify="left" if index < 2 else "right")
+    finalists = min(config.finalists.count + 1, len(plan.variants))
+    for item in plan.variants:
+        for stage, run, runs in (
+            ("ranking", item.ranking, "1"),
+            ("finalists", item.final, f"{len(config.finalists.seeds)} if chosen"),
+        ):
+            tokens = run.total_steps * run.step_tokens
+            table.add_row(
+                item.name if stage == "ranking" else "",
+                stage,
+                runs,
+                f"{tokens:,}",
+                f"{run.total_steps:,}",
+                f"{run.step_tokens:,}",
+                f"{about}{epochs(run, size):.2f}",
+                f"{flops_per_token(item.shape) * tokens:.2e}",
+            )
+    console.print(table)
+    console.print(
+        f"corpus {config.data.corpus}: "
+        + ", ".join(f"{about}{tokens:,} tokens at V={size_}" for size_, tokens in size.train_tokens.items())
+        + (" (estimated until the text is prepared)" if size.estimated else "")
+        + f"; at most {finalists} finalists x {len(config.finalists.seeds)} seeds"
+    )
+    for warning in warnings(plan, size):
+        console.print(f"[yellow]warning:[/] {warning}")

@@ -1,0 +1,120 @@
+"""The results folder: the one place that knows the name of every file a sweep leaves behind.
+
+Always holds: names are relative to one root (`results/<sweep>`), nothing here reads or writes anything, and no
+other module spells a result file name. Layout:
+
+    sweep.yaml plan.json decisions.jsonl events.jsonl COST_SUMMARY.json results_summary.csv REPORT.md figures/
+    <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEMA_VERSION = 1
+RANKING, FINALISTS = "ranking", "finalists"
+FINISHED, KILLED, DIVERGED, FAILED = "finished", "killed", "diverged", "failed"
+
+# Fields of metrics.json and history.jsonl that measure the machine or the day; all others are the same whenever the
+# same trial is run again on the same kind of machine.
+MEASURED_FIELDS = frozenset(
+    {
+        "cost_usd",
+        "latency_ms",
+        "lost_seconds",
+        "peak_memory_mb",
+        "preemptions",
+        "tokens_per_second",
+        "training_seconds",
+        "wall_seconds",
+    }
+)
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """One trial's files. `stage` and `name` are also its identity in decisions.jsonl and events.jsonl."""
+
+    root: Path
+    stage: str
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.stage / self.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def error(self) -> Path:
+        return self.path / "error.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoint"
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Every file name of one sweep's results."""
+
+    root: Path
+
+    @property
+    def sweep(self) -> Path:
+        return self.root / "sweep.yaml"
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def decisions(self) -> Path:
+        return self.root / "decisions.jsonl"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def cost_summary(self) -> Path:
+        return self.root / "COST_SUMMARY.json"
+
+    @property
+    def summary_csv(self) -> Path:
+        return self.root / "results_summary.csv"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "REPORT.md"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    def trial(self, stage: str, name: str) -> TrialFolder:
+        return TrialFolder(self.root, stage, name)
+
+    def trials(self, stage: str) -> Iterator[TrialFolder]:
+        """The trials of one stage that have begun, by name."""
+        folder = self.root / stage
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                if path.is_dir():
+                    yield TrialFolder(self.root, stage, path.name)

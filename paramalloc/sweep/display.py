@@ -1,0 +1,145 @@
+"""What a person sees while a sweep runs: one calm live table on a terminal, plain lines elsewhere.
+
+Always holds: the display reads the recorder's state and changes nothing; an event is one line; without a terminal
+a progress line comes at most every `PLAIN_INTERVAL_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED
+from paramalloc.sweep.recorder import JUDGED_BY, RUNNING, StageRecorder, TrialState
+
+PLAIN_INTERVAL_SECONDS = 15.0
+_COLOURS = {RUNNING: "cyan", FINISHED: "green", KILLED: "yellow", DIVERGED: "red", FAILED: "red"}
+
+
+class Display:
+    """Shows one stage at a time; use it as a context manager around the whole sweep."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console, self.clock = console, clock
+        self._stage: StageRecorder | None = None
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._last_plain = clock()
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop_table()
+
+    def say(self, text: str) -> None:
+        """One line, above the table where there is one."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, stage: StageRecorder) -> None:
+        """Begin to show a stage."""
+        self._stage = stage
+        if self._live:
+            self._live.start()
+        self.refresh()
+
+    def refresh(self) -> None:
+        if self._stage is None:
+            return
+        if self._live:
+            self._live.update(Group(Text(), stage_table(self._stage)), refresh=True)
+        elif self.clock() - self._last_plain >= PLAIN_INTERVAL_SECONDS:
+            self._last_plain = self.clock()
+            self.say(plain_line(self._stage))
+
+    def end_stage(self) -> None:
+        """Leave the finished table of a stage on the screen and go on below it."""
+        self.refresh()
+        self._stop_table()
+        if self._stage and not self._live:
+            self.console.print(stage_table(self._stage))
+        self._stage = None
+
+    def _stop_table(self) -> None:
+        if self._live:
+            self._live.stop()
+
+
+def stage_table(stage: StageRecorder) -> Table:
+    """One row per trial: how far it is, how good, how far from the baseline, how fast, and when it will be done."""
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=_remaining(stage), caption_justify="left")
+    for header in ("stage", "trial", "tokens", "dev PPL", "gap", "state", "tokens/s", "ETA"):
+        table.add_column(header, justify="left" if header in ("stage", "trial", "state") else "right")
+    for trial in stage.trials.values():
+        rate = tokens_per_second(trial)
+        table.add_row(
+            trial.task.stage,
+            trial.task.name + (" (baseline)" if trial.task.is_baseline else ""),
+            f"{trial.tokens / 1e6:.2f}M / {trial.task.budget_tokens / 1e6:.2f}M",
+            f"{_ppl(trial):.2f}" if trial.rows else "",
+            _gap(stage, trial),
+            Text(trial.status, style=_COLOURS.get(trial.status, "dim")),
+            f"{rate:,.0f}" if rate else "",
+            duration((trial.task.budget_tokens - trial.tokens) / rate) if rate and not trial.done else "",
+        )
+    return table
+
+
+def plain_line(stage: StageRecorder) -> str:
+    """The running trials in one line, for logs."""
+    running = [
+        f"{trial.task.name} {trial.tokens / trial.task.budget_tokens:.0%}"
+        + (f" PPL {_ppl(trial):.2f}" if trial.rows else "")
+        for trial in stage.trials.values()
+        if trial.status == RUNNING
+    ]
+    return f"{_remaining(stage)}: {', '.join(running) or 'waiting for a machine'}"
+
+
+def tokens_per_second(trial: TrialState) -> float | None:
+    """Training speed since the trial's first step, None before its first evaluation."""
+    seconds = trial.rows[-1]["training_seconds"] if trial.rows else 0.0
+    return trial.tokens / seconds if seconds else None
+
+
+def duration(seconds: float) -> str:
+    """`42s`, `3m 05s` or `2h 07m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def _remaining(stage: StageRecorder) -> str:
+    trials = list(stage.trials.values())
+    done = sum(trial.done for trial in trials)
+    name = trials[0].task.stage
+    rates = [rate for trial in trials if trial.status == RUNNING and (rate := tokens_per_second(trial))]
+    left = sum(trial.task.budget_tokens - trial.tokens for trial in trials if not trial.done)
+    eta = f", about {duration(left / sum(rates))} left" if rates else ""
+    return f"{name}: {done} of {len(trials)} done{eta}"
+
+
+def _ppl(trial: TrialState) -> float:
+    return float(trial.rows[-1][JUDGED_BY])
+
+
+def _gap(stage: StageRecorder, trial: TrialState) -> str:
+    """Difference to the baseline of the same seed at the newest token count that both have reached."""
+    if trial.task.is_baseline or not trial.rows:
+        return ""
+    baseline = next(
+        (t for t in stage.trials.values() if t.task.is_baseline and t.task.seed == trial.task.seed), None
+    )
+    points = {row["tokens"]: row[JUDGED_BY] for row in baseline.rows} if baseline else {}
+    shared = [row for row in trial.rows if row["tokens"] in points]
+    return f"{shared[-1][JUDGED_BY] - points[shared[-1]['tokens']]:+.2f}" if shared else ""

@@ -1,0 +1,118 @@
+"""The kill rule: a trial that stays above the baseline's perplexity for long enough is stopped.
+
+Always holds: a verdict is a function of the curves alone, not of the order in which their points arrive; a point
+that the baseline has not reached yet waits and is judged when it has; a verdict once reached stands. The baseline
+itself is never judged by the margin.
+
+    rule = KillRule("emb35", margin_ppl=0.5, window_tokens=1_000_000)
+    rule.observe("emb45", 250_000, 812.0)   # -> [] or the kills that this point brought about
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Why a trial dies: at `tokens` it had been above the baseline by the margin or more for `for_tokens`.
+
+    For a loss that is not finite, `baseline_ppl`, `gap_ppl` and `for_tokens` are None.
+    """
+
+    trial: str
+    reason: str  # "margin" or "not_finite"
+    tokens: int
+    dev_ppl: float | None
+    baseline_ppl: float | None = None
+    gap_ppl: float | None = None
+    for_tokens: int | None = None
+
+
+@dataclass
+class _Curve:
+    """What is known of one trial: its points, how many of them are judged, and where its bad streak began."""
+
+    points: list[tuple[int, float]] = field(default_factory=list)
+    judged: int = 0
+    bad_since: int | None = None
+
+
+class KillRule:
+    """Judges points of learning curves as they come in.
+
+    Args:
+        baseline: name of the trial that the others are measured against.
+        margin_ppl: how far above the baseline, in perplexity at the same token count, is bad.
+        window_tokens: a trial dies when every evaluation over at least this many tokens was bad.
+    """
+
+    def __init__(self, baseline: str, margin_ppl: float, window_tokens: int) -> None:
+        self.baseline, self.margin_ppl, self.window_tokens = baseline, margin_ppl, window_tokens
+        self.kills: dict[str, Kill] = {}
+        self._curves: dict[str, _Curve] = {}
+        self._baseline_ended = False
+
+    def observe(self, trial: str, tokens: int, ppl: float) -> list[Kill]:
+        """Take in one evaluation; returns the verdicts it brought about, for this trial or for one that waited.
+
+        A point at or before the trial's last one is a repetition after a restart and changes nothing.
+        """
+        curve = self._curves.setdefault(trial, _Curve())
+        if trial in self.kills or (curve.points and tokens <= curve.points[-1][0]):
+            return []
+        if not math.isfinite(ppl):
+            return [self._kill(Kill(trial, "not_finite", tokens, None))]
+        curve.points.append((tokens, ppl))
+        return self._judge_all() if trial == self.baseline else self._judge(trial)
+
+    def baseline_ended(self) -> list[Kill]:
+        """No further baseline points will come: those still waiting are judged by its last one."""
+        self._baseline_ended = True
+        return self._judge_all()
+
+    def gap(self, trial: str) -> float | None:
+        """The newest judged difference to the baseline, in perplexity; None where nothing was judged."""
+        curve = self._curves.get(trial)
+        if curve is None or curve.judged == 0 or trial == self.baseline:
+            return None
+        tokens, ppl = curve.points[curve.judged - 1]
+        reference = self._baseline_at(tokens)
+        return None if reference is None else ppl - reference
+
+    def _judge_all(self) -> list[Kill]:
+        return [kill for trial in self._curves if trial != self.baseline for kill in self._judge(trial)]
+
+    def _judge(self, trial: str) -> list[Kill]:
+        curve = self._curves[trial]
+        while trial not in self.kills and curve.judged < len(curve.points):
+            tokens, ppl = curve.points[curve.judged]
+            reference = self._baseline_at(tokens)
+            if reference is None:
+                return []
+            curve.judged += 1
+            if ppl - reference < self.margin_ppl:
+                curve.bad_since = None
+                continue
+            curve.bad_since = tokens if curve.bad_since is None else curve.bad_since
+            if tokens - curve.bad_since >= self.window_tokens:
+                gap, since = ppl - reference, curve.bad_since
+                return [self._kill(Kill(trial, "margin", tokens, ppl, reference, gap, tokens - since))]
+        return []
+
+    def _kill(self, kill: Kill) -> Kill:
+        self.kills[kill.trial] = kill
+        return kill
+
+    def _baseline_at(self, tokens: int) -> float | None:
+        """The baseline's perplexity at its last evaluation up to `tokens`, once it has got that far.
+
+        Where both evaluate at the same counts this is the same count; where a variant's batches are of another
+        size it is the one before, whose higher perplexity errs in the trial's favour.
+        """
+        points = self._curves[self.baseline].points if self.baseline in self._curves else []
+        reached = points and (self._baseline_ended or points[-1][0] >= tokens)
+        position = bisect_right(points, (tokens, math.inf))
+        return points[position - 1][1] if reached and position else None

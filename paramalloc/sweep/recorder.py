@@ -1,0 +1,292 @@
+"""The driver's side of a stage: takes in what trials report, writes their files, and says which must stop.
+
+Always holds: what a stage has decided can be rebuilt from its files alone, so a driver that was killed carries on
+with the same kill rule it had; history.jsonl has one line per evaluation, never doubled; a verdict is a function of
+the curves, so a trial that ran past the point where it lost is recorded as it stood at that point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from cost import ledger
+from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
+from paramalloc.plan import Plan
+from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED, ResultsFolder, TrialFolder
+from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.kill_rule import Kill, KillRule
+from paramalloc.sweep.metrics import Outcome, trial_metrics
+from paramalloc.sweep.tasks import TrialTask
+from paramalloc.sweep.work import SweepData
+from paramalloc.sweep_file import dump_section
+from paramalloc.training.checkpoint import CheckpointStore
+
+WAITING, RUNNING = "waiting", "running"
+JUDGED_BY = "dev_ppl_per_baseline_token"
+
+
+@dataclass
+class TrialState:
+    """What the driver knows of one trial; `status` is waiting, running, or one of metrics.json's."""
+
+    task: TrialTask
+    folder: TrialFolder
+    status: str = WAITING
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    finished: dict[str, Any] | None = None
+    started: dict[str, Any] | None = None
+    node: str | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.status not in (WAITING, RUNNING)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.rows[-1]["tokens"]) if self.rows else 0
+
+
+class StageRecorder:
+    """Everything that one stage leaves on disk, and the kill rule's verdicts.
+
+    Args:
+        folder: the sweep's results.
+        plan: of the sweep.
+        tasks: the stage's trials, the baseline's first.
+        data: sizes and hashes of the text.
+        journal: where events go.
+        rule: the kill rule, or None for a stage that has none.
+        versions: `git_sha` and library versions for metrics.json.
+        changed: called after every change, for whoever displays it.
+    """
+
+    def __init__(
+        self,
+        folder: ResultsFolder,
+        plan: Plan,
+        tasks: list[TrialTask],
+        data: SweepData,
+        journal: Journal,
+        rule: KillRule | None,
+        versions: dict[str, str | None],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder, self.plan, self.data, self.journal = folder, plan, data, journal
+        self.rule, self.versions, self.changed = rule, versions, changed
+        self.trials = {task.name: TrialState(task, folder.trial(task.stage, task.name)) for task in tasks}
+        self._recall()
+
+    @property
+    def missing(self) -> list[TrialTask]:
+        return [trial.task for trial in self.trials.values() if not trial.done]
+
+    def receive(self, name: str, payload: dict[str, Any]) -> bool:
+        """Take in one report of a trial (see `paramalloc.sweep.work`). Returns True when the trial has to stop."""
+        trial = self.trials[name]
+        if not trial.done:
+            getattr(self, f"_on_{payload['kind']}")(trial, payload)
+            self.changed()
+        return trial.done or self._verdict(trial) is not None
+
+    def ended(self, name: str, problem: str | None = None) -> None:
+        """The trial's process is gone. `problem` says why, when that was not its own doing."""
+        trial = self.trials[name]
+        if trial.done:
+            return
+        kill = self._verdict(trial)
+        if kill:
+            self._close_killed(trial, kill)
+        elif trial.finished:
+            self._close(trial, FINISHED)
+        elif problem:
+            self._on_failed(trial, {"error": problem, "traceback": problem})
+        else:
+            self.interrupted(name)
+        self.changed()
+
+    def interrupted(self, name: str) -> None:
+        """The trial was cut short from outside; it is carried on from its checkpoint another time."""
+        trial = self.trials[name]
+        if trial.status == RUNNING:
+            trial.status = WAITING
+            self._bill_end(trial, "interrupted")
+            self.changed()
+
+    def _on_started(self, trial: TrialState, payload: dict[str, Any]) -> None:
+        """An attempt begins, and sends the history its checkpoint knows: later rows on disk are to be redone."""
+        again = trial.started is not None
+        if trial.status == RUNNING:  # its process was lost without a word
+            self._bill_end(trial, "interrupted")
+        trial.status, trial.started, trial.node = RUNNING, payload, payload["node"]
+        self._bill(ledger.trial_start, trial, variant=trial.task.variant, share=payload["share"])
+        atomic_write(trial.folder.config, dump_section(self.plan[trial.task.variant].variant))
+        if payload["resumed_at_tokens"] or again:
+            self.journal.tell(
+                "trial_resumed",
+                f"{trial.task.name} carries on at {_millions(payload['resumed_at_tokens'])} tokens",
+                stage=trial.task.stage,
+                trial=trial.task.name,
+            )
+        for row in payload["history"]:
+            self._judge(trial, row)
+        self._rewrite_history(trial, payload["history"])
+
+    def _on_evaluation(self, trial: TrialState, payload: dict[str, Any]) -> None:
+        row = payload["row"]
+        kept = [old for old in trial.rows if old["tokens"] < row["tokens"]]
+        if len(kept) < len(trial.rows):
+            self._rewrite_history(trial, kept)
+        trial.rows.append(row)
+        append_jsonl(trial.folder.history, row)
+        self._judge(trial, row)
+
+    def _on_finished(self, trial: TrialState, payload: dict[str, Any]) -> None:
+        trial.finished = payload
+        if trial.task.is_baseline and self.rule:
+            self._pronounce(self.rule.baseline_ended())
+        if self._verdict(trial) is None:
+            self._close(trial, FINISHED)
+            self.journal.say(f"{trial.task.name} finished: dev PPL {payload['scores']['dev_ppl']:.2f}")
+
+    def _on_diverged(self, trial: TrialState, payload: dict[str, Any]) -> None:
+        if self.rule:
+            self._pronounce(self.rule.observe(trial.task.name, payload["tokens"], float("nan")))
+        self._close(trial, DIVERGED, tokens=payload["tokens"])
+        self.journal.tell(
+            "trial_diverged",
+            f"{trial.task.name} diverged: its loss was not finite by {_millions(payload['tokens'])} tokens",
+            stage=trial.task.stage,
+            trial=trial.task.name,
+        )
+
+    def _on_failed(self, trial: TrialState, payload: dict[str, Any]) -> None:
+        atomic_write(trial.folder.error, payload["traceback"].rstrip() + "\n")
+        self._close(trial, FAILED)
+        self.journal.tell(
+            "trial_failed",
+            f"{trial.task.name} failed: {payload['error']} (traceback in {trial.folder.error})",
+            stage=trial.task.stage,
+            trial=trial.task.name,
+        )
+
+    def _judge(self, trial: TrialState, row: dict[str, Any]) -> None:
+        if self.rule:
+            self._pronounce(self.rule.observe(trial.task.name, row["tokens"], row[JUDGED_BY]))
+
+    def _pronounce(self, kills: list[Kill]) -> None:
+        """Write down and say each verdict; a trial that has already ended is closed as killed at once."""
+        for kill in kills:
+            trial = self.trials[kill.trial]
+            if kill.reason == "margin":
+                self._record_kill(trial, kill)
+                if trial.status not in (RUNNING, KILLED):
+                    self._close_killed(trial, kill)
+
+    def _record_kill(self, trial: TrialState, kill: Kill) -> None:
+        assert self.rule is not None
+        assert kill.gap_ppl is not None
+        assert kill.for_tokens is not None
+        known = read_jsonl(self.folder.decisions)
+        key = ("kill", trial.task.stage, trial.task.name)
+        if any((row["decision"], row.get("stage"), row.get("trial")) == key for row in known):
+            return
+        text = (
+            f"{kill.trial} killed at {_millions(kill.tokens)} tokens: {kill.gap_ppl:.1f} above "
+            f"{self.rule.baseline} for {_millions(kill.for_tokens)} tokens"
+        )
+        append_jsonl(
+            self.folder.decisions,
+            {
+                "decision": "kill",
+                "time": self.journal.clock(),
+                "stage": trial.task.stage,
+                "trial": kill.trial,
+                "variant": trial.task.variant,
+                "tokens": kill.tokens,
+                "dev_ppl": kill.dev_ppl,
+                "baseline": self.rule.baseline,
+                "baseline_dev_ppl": kill.baseline_ppl,
+                "gap_ppl": kill.gap_ppl,
+                "for_tokens": kill.for_tokens,
+                "margin_ppl": self.rule.margin_ppl,
+                "window_tokens": self.rule.window_tokens,
+                "text": text,
+            },
+        )
+        self.journal.tell("trial_killed", text, stage=trial.task.stage, trial=kill.trial)
+
+    def _verdict(self, trial: TrialState) -> Kill | None:
+        return self.rule.kills.get(trial.task.name) if self.rule else None
+
+    def _close_killed(self, trial: TrialState, kill: Kill) -> None:
+        self._rewrite_history(trial, [row for row in trial.rows if row["tokens"] <= kill.tokens])
+        trial.finished = None
+        self._close(trial, KILLED)
+
+    def _close(self, trial: TrialState, status: str, tokens: int | None = None) -> None:
+        if trial.status == RUNNING:
+            self._bill_end(trial, status)
+        trial.status = status
+        wall_seconds, attempts, cost_usd = self._spent(trial)
+        outcome = Outcome(
+            status=status,
+            tokens=trial.tokens if tokens is None else tokens,
+            last_evaluation=trial.rows[-1] if trial.rows else None,
+            finished=trial.finished,
+            device=trial.started["device"] if trial.started else None,
+            precision=trial.started["precision"] if trial.started else None,
+            wall_seconds=wall_seconds,
+            lost_seconds=0.0 if attempts == 1 else None,
+            preemptions=max(0, attempts - 1),
+            cost_usd=cost_usd,
+        )
+        planned = self.plan[trial.task.variant]
+        metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
+        write_json(trial.folder.metrics, metrics)
+        if status != FINISHED or not trial.task.keep_best:
+            CheckpointStore(trial.folder.checkpoints).remove()
+
+    def _spent(self, trial: TrialState) -> tuple[float, int, float | None]:
+        """Wall seconds and dollars over all attempts at the trial, and how many attempts there were."""
+        bill = self.journal.cost_summary()
+        entry = next(
+            item
+            for item in bill["by_trial"]
+            if (item["stage"], item["trial"]) == (trial.task.stage, trial.task.name)
+        )
+        return entry["seconds"], entry["attempts"], entry["usd"]
+
+    def _bill_end(self, trial: TrialState, status: str) -> None:
+        self._bill(ledger.trial_end, trial, status=status)
+
+    def _bill(self, row: Callable[..., dict[str, Any]], trial: TrialState, **fields: Any) -> None:
+        task = trial.task
+        self.journal.bill(row, node=trial.node, stage=task.stage, trial=task.name, **fields)
+
+    def _rewrite_history(self, trial: TrialState, rows: list[dict[str, Any]]) -> None:
+        if rows != trial.rows or not trial.folder.history.exists():
+            write_jsonl(trial.folder.history, rows)
+        trial.rows = list(rows)
+
+    def _recall(self) -> None:
+        """Rebuild what earlier sessions saw from their files: states first, then the rule's curves."""
+        for trial in self.trials.values():
+            trial.rows = read_jsonl(trial.folder.history)
+            if trial.folder.metrics.exists():
+                metrics = read_json(trial.folder.metrics)
+                trial.status = metrics["status"]
+                trial.started = {"device": metrics["device"], "precision": metrics["precision"]}
+        for trial in self._baseline_first():
+            for row in trial.rows:
+                self._judge(trial, row)
+            if trial.task.is_baseline and trial.status == FINISHED and self.rule:
+                self._pronounce(self.rule.baseline_ended())
+
+    def _baseline_first(self) -> Iterator[TrialState]:
+        return iter(sorted(self.trials.values(), key=lambda trial: not trial.task.is_baseline))
+
+
+def _millions(tokens: int) -> str:
+    return f"{tokens / 1e6:.2f}M"

@@ -1,0 +1,251 @@
+"""Running a stage's trials with Ray Tune, on this machine or on the cluster that `RAY_ADDRESS` names.
+
+Always holds: Ray schedules and restarts, the recorder decides and remembers; nothing is read back from Ray's own
+experiment files, so a new driver needs only the results folder. On one machine nothing listens beyond loopback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+
+from cost import ledger
+from paramalloc.config import EvaluationConfig, ResourcesConfig
+from paramalloc.errors import UserError
+from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.trial import StageInput, train
+from paramalloc.sweep.work import SweepData
+
+HEARTBEAT_SECONDS = 15.0
+MAX_LOST_WORKERS = 10  # per trial: out-of-memory kills look like lost machines and must not go on forever
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+
+class Interrupted(Exception):
+    """The person at the keyboard asked to stop; the same command carries on."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Ray offers: totals over all nodes, and the dashboard's address (None when there is none)."""
+
+    cpus: float
+    gpus: float
+    nodes: int
+    dashboard: str | None
+
+    def gpus_per_trial(self, resources: ResourcesConfig) -> float:
+        if resources.gpus_per_trial != "auto":
+            return resources.gpus_per_trial
+        return 1.0 if self.gpus else 0.0
+
+
+@contextmanager
+def ray_session(verbose: bool) -> Iterator[Cluster]:
+    """A local Ray on loopback, or the cluster of `RAY_ADDRESS`; a Ray that is already up is used and left alone."""
+    os.environ.update({key: value for key, value in _QUIET.items() if key not in os.environ})
+    level = logging.INFO if verbose else logging.ERROR
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(level)
+    ours = not ray.is_initialized()
+    if ours:
+        _init(verbose, level)
+    try:
+        yield _describe_cluster()
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _init(verbose: bool, level: int) -> None:
+    common: dict[str, Any] = {"log_to_driver": verbose, "logging_level": level}
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        ray.init(_node_ip_address="127.0.0.1", include_dashboard=True, dashboard_host="127.0.0.1", **common)
+        return
+    try:
+        ray.init(address=address, **common)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            "RAY_ADDRESS", f"'{address}', where no Ray answers ({error})", "start it, or unset RAY_ADDRESS"
+        ) from error
+
+
+def _describe_cluster() -> Cluster:
+    resources = ray.cluster_resources()
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    dashboard = ray._private.worker.get_dashboard_url()
+    return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), len(alive), dashboard)
+
+
+def run_stage(
+    recorder: StageRecorder,
+    data: SweepData,
+    evaluation: EvaluationConfig,
+    resources: ResourcesConfig,
+    cluster: Cluster,
+    watch: NodeWatch,
+) -> None:
+    """Train what the stage is missing. Errors: Interrupted after Ctrl-C; UserError when no node can hold a trial."""
+    tasks = recorder.missing
+    if not tasks:
+        return
+    cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
+    _require_room(cpus, gpus, cluster)
+    stage = StageInput(
+        tasks={task.name: task for task in tasks},
+        data=data,
+        evaluation=evaluation,
+        results=recorder.folder.root.resolve(),
+        cpus=cpus,
+        gpus=gpus,
+    )
+    stopper = RecorderStopper(recorder, watch)
+    trainable = tune.with_resources(
+        tune.with_parameters(train, stage=stage), tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
+    )
+    with tempfile.TemporaryDirectory(prefix="paramalloc-") as scratch, _one_gentle_interrupt(stopper):
+        tune.Tuner(
+            trainable,
+            param_space={"trial": tune.grid_search([task.name for task in tasks])},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                name=tasks[0].stage,
+                storage_path=scratch,
+                stop=stopper,
+                callbacks=[RecorderCallback(recorder)],
+                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
+                verbose=0,
+            ),
+        ).fit()
+    if stopper.interrupted:
+        for task in recorder.missing:
+            recorder.interrupted(task.name)
+        raise Interrupted
+
+
+def _require_room(cpus: float, gpus: float, cluster: Cluster) -> None:
+    for name, wanted, there in (("cpus", cpus, cluster.cpus), ("gpus", gpus, cluster.gpus)):
+        if wanted > there and cluster.nodes == 1:
+            raise UserError(
+                f"resources.{name}_per_trial", f"{wanted:g}", f"allowed on this machine: at most {there:g}"
+            )
+
+
+@contextmanager
+def _one_gentle_interrupt(stopper: RecorderStopper) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) lets Tune stop its trials; a second one ends the process at once."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in signals}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        stopper.interrupted = True
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
+
+    for number in signals:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _KeptOutOfSnapshots:
+    """Tune pickles what it is given into snapshots that nobody reads; our state lives in the results folder."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()
+
+
+class RecorderStopper(_KeptOutOfSnapshots, tune.Stopper):
+    """Hands every report to the recorder, which judges it, and stops whom the recorder has decided on."""
+
+    def __init__(self, recorder: StageRecorder, watch: NodeWatch) -> None:
+        self.recorder, self.watch = recorder, watch
+        self.interrupted = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return "payload" in result and self.recorder.receive(result["trial"], result["payload"])
+
+    def stop_all(self) -> bool:
+        """Asked by Tune about ten times a second, so it is also our clock."""
+        self.watch.tick()
+        return self.interrupted
+
+
+class RecorderCallback(_KeptOutOfSnapshots, tune.Callback):
+    """Tells the recorder when a trial's process is gone."""
+
+    def __init__(self, recorder: StageRecorder) -> None:
+        self.recorder = recorder
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.recorder.ended(trial.config["trial"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        problem = f"its worker was lost {MAX_LOST_WORKERS + 1} times"
+        if trial.error_file and Path(trial.error_file).exists():
+            problem += f"; the last time: {Path(trial.error_file).read_text(encoding='utf-8').strip()}"
+        self.recorder.ended(trial.config["trial"], problem)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.recorder.interrupted(trial.config["trial"])
+
+
+class NodeWatch:
+    """Writes down which nodes are there, a heartbeat, and the bill so far; `tick` is cheap between heartbeats."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
+        self.journal, self.clock = journal, clock
+        self._known: set[str] = set()
+        self._next = clock()
+        self.tick()
+
+    def tick(self) -> None:
+        if self.clock() < self._next:
+            return
+        self._next = self.clock() + HEARTBEAT_SECONDS
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        for node_id in alive.keys() - self._known:
+            self.journal.bill(ledger.node_up, **_node_fields(alive[node_id]))
+        for node_id in self._known - alive.keys():
+            self.journal.bill(ledger.node_down, node=node_id, why="lost")
+        self._known = set(alive)
+        self.journal.bill(ledger.heartbeat)
+        self.journal.write_cost_summary()
+
+
+def _node_fields(node: dict[str, Any]) -> dict[str, Any]:
+    resources = node["Resources"]
+    is_head = "node:__internal_head__" in resources
+    return {
+        "node": node["NodeID"],
+        "kind": "head" if is_head else "worker",
+        "gpus": resources.get("GPU", 0.0),
+        "cpus": resources.get("CPU", 0.0),
+        "instance_type": None,
+        "zone": None,
+        "lifecycle": None,
+    }

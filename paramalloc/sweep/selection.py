@@ -1,0 +1,164 @@
+"""Whom to promote and who wins: pure functions of the scores.
+
+Always holds: the baseline is always promoted; a challenger wins only by clearing the margin in perplexity without
+costing latency or memory; with nobody clearing it, the baseline stands. Perplexities are per token of the
+baseline's tokenizer, so that variants with other vocabularies compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean, median, stdev
+
+from paramalloc.config import FinalistsConfig
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The variants of the final stage, the baseline first, and why they were taken."""
+
+    variants: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class SeedScore:
+    """What one finalist run measured; None is a value that could not be had."""
+
+    dev_ppl: float
+    latency_ms: float | None
+    peak_memory_mb: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A challenger against the baseline, paired by seed.
+
+    `improvement` is the mean over seeds of `1 - ppl / baseline ppl`; `standard_error` that mean's, None for one seed.
+    A ratio is the challenger's median over the baseline's, None where it was not measured.
+    """
+
+    variant: str
+    improvement: float
+    standard_error: float | None
+    latency_ratio: float | None
+    memory_ratio: float | None
+    qualifies: bool
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the difference is less than two standard errors, or has none to be measured by."""
+        return self.standard_error is None or abs(self.improvement) < 2 * self.standard_error
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The winner, how every challenger compares, and one sentence for a person."""
+
+    winner: str
+    comparisons: tuple[Comparison, ...]
+    sentence: str
+
+
+def promote(scores: Mapping[str, float], baseline: str, rules: FinalistsConfig) -> Promotion:
+    """The best challenger, and those within `thin_margin` of it up to `count`, beside the baseline.
+
+    Args:
+        scores: dev perplexity of every variant that finished the ranking; the killed are not among them.
+    """
+    challengers = sorted((name for name in scores if name != baseline), key=lambda name: (scores[name], name))
+    if not challengers:
+        return Promotion((baseline,), "no challenger finished the ranking")
+    best = challengers[0]
+    limit = scores[best] * (1 + rules.thin_margin)
+    chosen = [name for name in challengers if scores[name] <= limit][: rules.count]
+    reason = f"{best} is the best challenger at {scores[best]:.2f}"
+    if len(chosen) > 1:
+        reason += f"; {', '.join(chosen[1:])} within {rules.thin_margin:.0%} of it"
+    elif len(challengers) > 1:
+        gap = scores[challengers[1]] / scores[best] - 1
+        reason += f"; the next, {challengers[1]}, is {gap:.1%} behind"
+    if baseline in scores:
+        reason += f"; the baseline {baseline} has {scores[baseline]:.2f}"
+    return Promotion((baseline, *chosen), reason)
+
+
+def decide(
+    scores: Mapping[str, Mapping[int, SeedScore]], baseline: str, rules: FinalistsConfig
+) -> Verdict:
+    """The winner among the finalists.
+
+    Args:
+        scores: by variant, then by seed. Only seeds that the baseline finished too are compared.
+    Errors: ValueError when the baseline finished no seed.
+    """
+    if not scores.get(baseline):
+        raise ValueError(f"the baseline {baseline} has no finished run to compare with")
+    comparisons = [
+        compare(name, runs, scores[baseline], rules)
+        for name, runs in scores.items()
+        if name != baseline and set(runs) & set(scores[baseline])
+    ]
+    comparisons.sort(key=lambda item: (-item.improvement, item.variant))
+    qualified = [item for item in comparisons if item.qualifies]
+    winner = _faster_of_ties(qualified).variant if qualified else baseline
+    return Verdict(winner, tuple(comparisons), _sentence(winner, baseline, comparisons, rules))
+
+
+def compare(
+    variant: str, runs: Mapping[int, SeedScore], baseline: Mapping[int, SeedScore], rules: FinalistsConfig
+) -> Comparison:
+    """One challenger against the baseline over the seeds that both finished."""
+    seeds = sorted(set(runs) & set(baseline))
+    gains = [1 - runs[seed].dev_ppl / baseline[seed].dev_ppl for seed in seeds]
+    latency = _ratio([runs[s].latency_ms for s in seeds], [baseline[s].latency_ms for s in seeds])
+    memory = _ratio([runs[s].peak_memory_mb for s in seeds], [baseline[s].peak_memory_mb for s in seeds])
+    no_worse = all(ratio is None or ratio <= 1 + rules.tolerance for ratio in (latency, memory))
+    return Comparison(
+        variant=variant,
+        improvement=mean(gains),
+        standard_error=stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None,
+        latency_ratio=latency,
+        memory_ratio=memory,
+        qualifies=mean(gains) >= rules.win_margin and no_worse,
+    )
+
+
+def _ratio(values: list[float | None], reference: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    known_reference = [value for value in reference if value is not None]
+    return median(known) / median(known_reference) if known and known_reference else None
+
+
+def _faster_of_ties(qualified: list[Comparison]) -> Comparison:
+    """The largest improvement, or a faster one that is not told apart from it by two standard errors."""
+    best = qualified[0]
+    noise = 2 * math.hypot(*(item.standard_error or 0.0 for item in qualified[:2]))
+    tied = [item for item in qualified if best.improvement - item.improvement <= noise]
+    return min(tied, key=lambda item: item.latency_ratio if item.latency_ratio is not None else math.inf)
+
+
+def _sentence(
+    winner: str, baseline: str, comparisons: list[Comparison], rules: FinalistsConfig
+) -> str:
+    if not comparisons:
+        return f"{baseline}, the baseline, stands: no challenger reached the final."
+    item = next((c for c in comparisons if c.variant == winner), comparisons[0])
+    spread = "" if item.standard_error is None else f" ± {item.standard_error:.1%} (standard error over seeds)"
+    direction = "lower" if item.improvement >= 0 else "higher"
+    difference = f"{abs(item.improvement):.1%}{spread} {direction} dev perplexity"
+    if winner != baseline:
+        return f"{winner} wins: {difference} than the baseline {baseline}, with no worse latency and memory."
+    costs = [
+        f"{name} {ratio:.2f} times the baseline's"
+        for name, ratio in (("latency", item.latency_ratio), ("memory", item.memory_ratio))
+        if ratio is not None and ratio > 1 + rules.tolerance
+    ]
+    missed = f"less than the {rules.win_margin:.0%} asked for"
+    why = f"but {' and '.join(costs)}" if item.improvement >= rules.win_margin else missed
+    noise = ", within seed noise" if item.within_noise else ""
+    return (
+        f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}{noise}, {why}."
+    )

@@ -1,0 +1,68 @@
+"""The Ray Tune trainable: a thin shell around `work.run_trial` inside a worker process.
+
+Always holds: a trial's own exception becomes a report, so that Ray retries lost machines only and never a bug; the
+worker uses as many threads as CPUs it was given.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from paramalloc.config import EvaluationConfig
+from paramalloc.results import ResultsFolder
+from paramalloc.sweep.tasks import TrialTask
+from paramalloc.sweep.work import SweepData, run_trial
+from paramalloc.training.checkpoint import CheckpointStore
+from paramalloc.training.numerics import choose_numerics
+
+
+@dataclass(frozen=True)
+class StageInput:
+    """What every trial of a stage needs; it travels through the object store, its arrays without a copy."""
+
+    tasks: dict[str, TrialTask]
+    data: SweepData
+    evaluation: EvaluationConfig
+    results: Path
+    cpus: float
+    gpus: float
+
+
+def train(config: dict[str, Any], stage: StageInput) -> None:
+    """Run the trial named by `config["trial"]`; every report is `{"trial": name, "payload": {...}}`."""
+    name = config["trial"]
+
+    def report(payload: dict[str, Any]) -> None:
+        if payload["kind"] == "started":
+            payload |= _placement(stage)
+        tune.report({"trial": name, "payload": payload})
+
+    torch.set_num_threads(max(1, int(stage.cpus)))
+    try:
+        _run(stage.tasks[name], stage, report)
+    except Exception as error:  # the one boundary where a trial's own fault is recorded
+        summary = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        report({"kind": "failed", "error": summary, "traceback": traceback.format_exc()})
+
+
+def _run(task: TrialTask, stage: StageInput, report: Any) -> None:
+    device = torch.device("cuda" if stage.gpus and torch.cuda.is_available() else "cpu")
+    numerics = choose_numerics(task.run.training.precision, device)
+    folder = ResultsFolder(stage.results).trial(task.stage, task.name)
+    checkpoints = CheckpointStore(folder.checkpoints)
+    run_trial(task, stage.data, stage.evaluation, checkpoints, numerics, report)
+
+
+def _placement(stage: StageInput) -> dict[str, Any]:
+    """The Ray node this worker is on, and which share of it the trial holds."""
+    node_id = ray.get_runtime_context().get_node_id()
+    resources = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == node_id)
+    share = stage.gpus / resources["GPU"] if stage.gpus else stage.cpus / resources["CPU"]
+    return {"node": node_id, "share": min(1.0, share)}

@@ -1,0 +1,34 @@
+"""AdamW with weight decay on matrices only, and the learning-rate schedule as a function of the step.
+
+Always holds: the schedule has no state, so a resumed run needs only its step; it warms up linearly and ends at
+zero after the last step of the budget, whatever that budget is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from paramalloc.config import TrainingConfig
+from paramalloc.model import Transformer
+
+
+def learning_rate_at(step: int, total_steps: int, training: TrainingConfig) -> float:
+    """Learning rate of the 0-based `step`: linear warm-up, then a half cosine to zero (Loshchilov & Hutter 2017)."""
+    warmup_steps = round(training.warmup_fraction * total_steps)
+    if step < warmup_steps:
+        return training.learning_rate * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def make_optimizer(model: Transformer, training: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019), fused; LayerNorm scales and biases are not decayed."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    betas = (training.beta1, training.beta2)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas, fused=True)

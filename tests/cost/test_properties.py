@@ -1,0 +1,260 @@
+"""Whatever happens, the bill adds up: random sweeps against a count second by second, and invariants."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cost import ledger, summarize
+from cost.bill import make_bill
+
+Row = dict[str, Any]
+HORIZON = 40  # whole seconds; the last heartbeat
+EXAMPLES = settings(max_examples=300, deadline=None)
+
+
+@dataclass(frozen=True)
+class Node:
+    name: str
+    kind: str
+    gpus: int
+    market: str
+    lifecycle: str | None
+    up: int
+    down: int | None
+
+    @property
+    def until(self) -> int:
+        return HORIZON if self.down is None else self.down
+
+    def rows(self) -> list[Row]:
+        place = {"session": "s", "node": self.name}
+        spec = {"kind": self.kind, "gpus": self.gpus, "cpus": 2, "lifecycle": self.lifecycle}
+        market = {"instance_type": self.market, "zone": "z"}
+        rows = [ledger.node_up(time=self.up, **place, **spec, **market)]
+        if self.down is not None:
+            rows.append(ledger.node_down(time=self.down, **place, why="test"))
+        return rows
+
+
+@dataclass(frozen=True)
+class Try:
+    """`status` None: no end was written. `undone`: the last seconds, whose work was lost, if that is known."""
+
+    trial: str
+    node: str
+    share: float
+    start: int
+    end: int
+    status: str | None
+    undone: int | None
+
+    def rows(self) -> list[Row]:
+        place = {"session": "s", "node": self.node, "stage": f"stage-{self.trial[0]}", "trial": self.trial}
+        rows = [ledger.trial_start(time=self.start, **place, variant=self.trial[-1], share=self.share)]
+        if self.status is not None:
+            lost = {"status": self.status, "lost_seconds": self.undone}
+            rows.append(ledger.trial_end(time=self.end, **place, **lost))
+        return rows
+
+    @property
+    def kept_until(self) -> int:
+        if self.status not in ("interrupted", "failed"):
+            return self.end
+        unknown = 0 if self.status == "interrupted" else HORIZON
+        return max(self.start, self.end - (unknown if self.undone is None else self.undone))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    nodes: list[Node]
+    tries: list[Try]
+    prices: list[Row] = field(default_factory=list)
+    fixed: float | None = None
+
+    def rows(self) -> list[Row]:
+        parts = [part.rows() for part in (*self.nodes, *self.tries)]
+        return [row for rows in parts for row in rows] + self.prices + [heartbeat(HORIZON)]
+
+
+def heartbeat(time: int) -> Row:
+    return ledger.heartbeat(time=time, session="s")
+
+
+@st.composite
+def sweeps(draw: st.DrawFn) -> Sweep:
+    """Well-formed sweeps on whole seconds: attempts lie within their node's stay and follow one another."""
+    nodes = []
+    for name in draw(st.sampled_from([["n1"], ["n1", "n2"], ["n1", "n2", "n3"]])):
+        up = draw(st.integers(0, HORIZON - 2))
+        down = draw(st.none() | st.integers(up + 1, HORIZON))
+        kind, market = draw(st.sampled_from(["head", "worker"])), draw(st.sampled_from(["a", "b"]))
+        lifecycle = draw(st.sampled_from([None, "spot"]))
+        nodes.append(Node(name, kind, draw(st.integers(0, 4)), market, lifecycle, up, down))
+    tries = [one for trial in ("1a", "1b", "2a", "2b") for one in draw(attempts_at(trial, nodes))]
+    target = st.sampled_from([{"node": "n1"}, *({"instance_type": t, "zone": "z"} for t in ("a", "b"))])
+    moment, usd = st.integers(0, HORIZON), st.decimals(0, 5, places=4).map(float)
+    sample = st.builds(lambda time, usd, of: ledger.price(time=time, usd_per_hour=usd, **of), moment, usd, target)
+    unique = st.lists(sample, max_size=5, unique_by=lambda row: (row["time"], row["node"], row["instance_type"]))
+    return Sweep(nodes, tries, draw(unique), draw(st.sampled_from([None, 0.0, 0.37])))
+
+
+@st.composite
+def attempts_at(draw: st.DrawFn, trial: str, nodes: list[Node]) -> list[Try]:
+    tries: list[Try] = []
+    share, clock = draw(st.sampled_from([0.25, 0.333, 0.5, 1.0])), 0
+    for _ in range(draw(st.integers(0, 3))):
+        node = draw(st.sampled_from(nodes))
+        if max(clock, node.up) >= node.until:
+            break
+        start = draw(st.integers(max(clock, node.up), node.until - 1))
+        clock = draw(st.integers(start + 1, node.until))
+        status = draw(st.sampled_from(["finished", "killed", "diverged", "failed", "interrupted"]))
+        tries.append(Try(trial, node.name, share, start, clock, status, draw(st.none() | st.integers(0, 20))))
+    if tries and draw(st.booleans()):
+        last = next(node for node in nodes if node.name == tries[-1].node)
+        tries[-1] = replace(tries[-1], status=None, end=last.until)
+    return tries
+
+
+def summary_of(rows: list[Row], fixed: float | None) -> Row:
+    return summarize(rows, budget_usd=5.0, now=1e6, fixed_usd_per_hour=fixed)
+
+
+def price_at(sweep: Sweep, node: Node, second: int) -> Fraction | None:
+    of_node = [row for row in sweep.prices if row["node"] == node.name]
+    samples = of_node or [row for row in sweep.prices if row["instance_type"] == node.market]
+    if not samples:
+        known = sweep.fixed is not None and node.lifecycle is None
+        return Fraction(str(sweep.fixed)) if known else None
+    past = [row for row in samples if row["time"] <= second]
+    pick = max(past, key=lambda row: row["time"]) if past else min(samples, key=lambda row: row["time"])
+    return Fraction(str(pick["usd_per_hour"]))
+
+
+def second_by_second(sweep: Sweep) -> dict[tuple[str, str | None, str], list[Fraction]]:
+    """Dollars and node-seconds with a known price by (node, trial, use), every second of every node counted."""
+    ends = {one.trial: one.status for one in sorted(sweep.tries, key=lambda one: one.start)}
+    uses = {"killed": "killed_by_rule", "failed": "failed", "diverged": "failed"}
+    counted: dict[tuple[str, str | None, str], list[Fraction]] = {}
+    for node in sweep.nodes:
+        here = [one for one in sweep.tries if one.node == node.name]
+        for second in range(node.up, node.until):
+            holders = [one for one in here if one.start <= second < one.end]
+            held = sum(Fraction(str(one.share)) for one in holders)
+            parts: list[tuple[str | None, str, Fraction]] = []
+            for one in holders:
+                undone = "lost_to_preemption" if one.status == "interrupted" else "failed"
+                use = uses.get(ends[one.trial] or "", "useful") if second < one.kept_until else undone
+                parts.append((one.trial, use, Fraction(str(one.share)) / max(held, 1)))
+            if held < 1:
+                first = min((one.start for one in here), default=HORIZON if node.kind == "head" else 0)
+                parts.append((None, "overhead" if second < first else "idle", 1 - held))
+            usd = price_at(sweep, node, second)
+            for trial, use, part in parts:
+                sums = counted.setdefault((node.name, trial, use), [Fraction(0)] * 2)
+                if usd is not None:
+                    counted[node.name, trial, use] = [sums[0] + usd * part / 3600, sums[1] + part]
+    return counted
+
+
+@EXAMPLES
+@given(sweeps())
+def test_the_bill_equals_a_count_second_by_second(sweep: Sweep) -> None:
+    bill = make_bill(ledger.parse(sweep.rows()), sweep.fixed)
+    billed = {
+        (charge.node, charge.trial and charge.trial.trial, charge.use): charge.amount for charge in bill.charges
+    }
+    counted = second_by_second(sweep)
+    assert {key: [amount.usd, amount.priced_seconds] for key, amount in billed.items()} == counted
+
+
+def split_rows(sweep: Sweep, what: Any, time: int) -> list[Row]:
+    """The rows of a sweep in which a node's stay or an attempt at a trial ends at `time` and goes on at once."""
+    if isinstance(what, Node):
+        before, after = replace(what, down=time), replace(what, up=time)
+        return replace(sweep, nodes=[*(node for node in sweep.nodes if node != what), before, after]).rows()
+    kept = time <= what.kept_until
+    status, undone = ("interrupted", 0) if kept else (what.status, time - what.kept_until)
+    before, after = replace(what, end=time, status=status, undone=undone), replace(what, start=time)
+    return replace(sweep, tries=[*(one for one in sweep.tries if one != what), before, after]).rows()
+
+
+@EXAMPLES
+@given(sweeps(), st.data())
+def test_splitting_an_interval_changes_nothing(sweep: Sweep, data: st.DataObject) -> None:
+    """A node's stay, an attempt, the time between heartbeats or a price's time, cut in two anywhere."""
+    spans = [(node, node.up, node.until) for node in sweep.nodes]
+    spans += [(one, one.start, one.end) for one in sweep.tries]
+    long = [(what, first, last) for what, first, last in spans if last - first > 1]
+    whole = summary_of(sweep.rows(), sweep.fixed)
+    if long:
+        what, first, last = data.draw(st.sampled_from(long))
+        time = data.draw(st.integers(first + 1, last - 1))
+        assert summary_of(split_rows(sweep, what, time), sweep.fixed) == whole
+    extra = [heartbeat(data.draw(st.integers(0, HORIZON)))]
+    if sweep.prices:
+        # The price in force may be said again at any time before the next sample of the same thing.
+        sample = data.draw(st.sampled_from(sweep.prices))
+        same = [row["time"] for row in sweep.prices if {**row, **_moment(sample)} == sample]
+        later = min((time for time in same if time > sample["time"]), default=HORIZON + 1)
+        extra.append(sample | {"time": float(data.draw(st.integers(int(sample["time"]), int(later) - 1)))})
+    assert summary_of(sweep.rows() + extra, sweep.fixed) == whole
+
+
+def _moment(sample: Row) -> Row:
+    return {key: sample[key] for key in ("time", "usd_per_hour")}
+
+
+@st.composite
+def any_rows(draw: st.DrawFn) -> list[Row]:
+    """Events without rhyme or reason: ends without starts, overlaps, nodes that change, clocks apart."""
+    moment = st.integers(0, 80).map(lambda quarter: quarter / 4)
+    base = {"time": moment, "session": st.sampled_from(["s1", "s2"])}
+    node, seconds = st.sampled_from(["n1", "n2"]), st.none() | st.floats(0, 30)
+    trial = {"node": node, "stage": st.sampled_from(["x", "y"]), "trial": st.sampled_from(["a", "b"])}
+    status = st.sampled_from(["finished", "killed", "diverged", "failed", "interrupted"])
+    spec = {"kind": st.sampled_from(["head", "worker"]), "gpus": st.integers(0, 2), "cpus": st.integers(1, 4)}
+    kinds = [
+        st.builds(ledger.session_start, **base) | st.builds(ledger.session_end, **base),
+        st.builds(ledger.heartbeat, **base),
+        st.builds(ledger.node_up, **base, node=node, **spec, lifecycle=st.sampled_from([None, "spot"])),
+        st.builds(ledger.node_down, **base, node=node, why=st.just("test")),
+        st.builds(ledger.trial_start, **base, **trial, variant=trial["trial"], share=st.floats(0, 1)),
+        st.builds(ledger.trial_end, **base, **trial, status=status, useful_seconds=seconds, lost_seconds=seconds),
+        st.builds(ledger.price, time=moment, node=node, usd_per_hour=st.floats(0, 9999)),
+    ]
+    return draw(st.lists(st.one_of(kinds), max_size=25))
+
+
+def cents(lines: Any) -> int:
+    return sum(round(100 * (line["usd"] or 0)) for line in lines)
+
+
+def milliseconds(lines: Any) -> int:
+    return sum(round(1000 * line["node_seconds"]) for line in lines)
+
+
+@EXAMPLES
+@given(any_rows(), st.data())
+def test_any_events_give_one_bill_that_adds_up(rows: list[Row], data: st.DataObject) -> None:
+    summary = summary_of(rows, 0.25)
+    repeated = data.draw(st.lists(st.sampled_from(rows), max_size=5)) if rows else []
+    shuffled = data.draw(st.permutations([*rows, *repeated]))
+    assert summary_of(shuffled, 0.25) == summary
+    printed = json.loads(json.dumps(summary, allow_nan=False))
+    rest = [printed["by_use"]["idle"], printed["by_use"]["overhead"]]
+    for total in (cents, milliseconds):
+        whole = total([printed | {"usd": printed["total_usd"]}])
+        assert total(printed["by_node"]) == total(printed["by_use"].values()) == whole
+        for cut in ("by_trial", "by_stage", "by_variant"):
+            assert total([*printed[cut], *rest]) == whole
+        for trial in printed["by_trial"]:
+            assert total(trial["by_use"].values()) == total([trial])
+    lines = [*printed["by_node"], *printed["by_use"].values(), *printed["by_trial"]]
+    assert all((line["usd"] or 0) >= 0 <= line["unpriced_node_seconds"] <= line["node_seconds"] for line in lines)

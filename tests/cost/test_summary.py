@@ -1,0 +1,165 @@
+"""COST_SUMMARY.json: rounding that adds up, null for what nobody knows, and a check that bites."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cost import ledger, summarize
+from cost.rounding import apportion
+from cost.summary import UnbalancedBillError, check
+
+Row = dict[str, Any]
+
+
+def laptop(**node: Any) -> list[Row]:
+    """An hour on one node: a quarter to start up, then two trials on a half each, one of them cut short."""
+    place = {"session": "s1", "node": "n1"}
+    trial = {**place, "stage": "ranking"}
+    return [
+        ledger.node_up(time=0, **place, **{"kind": "head", "gpus": 0, "cpus": 2} | node),
+        ledger.trial_start(time=900, **trial, trial="a", variant="a", share=0.5),
+        ledger.trial_start(time=900, **trial, trial="b", variant="b", share=0.5),
+        ledger.trial_end(time=1800, **trial, trial="b", status="killed"),
+        ledger.trial_end(time=3600, **trial, trial="a", status="finished"),
+        ledger.session_end(time=3600, session="s1"),
+    ]
+
+
+def summary_of(rows: list[Row], fixed: float | None = 1.0, tokens: dict[tuple[str, str], int] | None = None) -> Row:
+    return summarize(rows, budget_usd=50.0, now=7200.0, fixed_usd_per_hour=fixed, tokens_by_trial=tokens)
+
+
+def test_a_free_laptop_still_says_where_the_time_went() -> None:
+    summary = summary_of(laptop(), fixed=0.0)
+    assert summary["total_usd"] == 0.0
+    assert (summary["node_hours"], summary["gpu_hours"], summary["cpu_hours"]) == (1.0, 0.0, 2.0)
+    times = {use: line["node_seconds"] for use, line in summary["by_use"].items() if line["node_seconds"]}
+    assert times == {"useful": 1350.0, "killed_by_rule": 450.0, "idle": 900.0, "overhead": 900.0}
+    assert summary["warnings"] == []
+
+
+def test_the_summary_says_when_it_was_made_and_how_far_it_goes() -> None:
+    summary = summary_of(laptop())
+    assert (summary["generated_at"], summary["billed_until"]) == (
+        "1970-01-01T02:00:00Z",
+        "1970-01-01T01:00:00Z",
+    )
+    assert (summary["schema_version"], summary["currency"], summary["budget_usd"]) == (1, "USD", 50.0)
+
+
+def test_an_empty_ledger_is_a_bill_of_nothing() -> None:
+    summary = summary_of([])
+    assert (summary["total_usd"], summary["node_seconds"], summary["by_node"]) == (0.0, 0.0, [])
+    assert summary["billed_until"] is None
+
+
+def test_a_total_without_any_price_is_null_and_says_so() -> None:
+    summary = summary_of(laptop(lifecycle="spot"))
+    assert summary["total_usd"] is None
+    assert summary["by_use"]["useful"] == {
+        "usd": None,
+        "node_seconds": 1350.0,
+        "unpriced_node_seconds": 1350.0,
+    }
+    assert summary["by_use"]["failed"]["usd"] == 0.0
+    assert summary["warnings"] == ["node n1: no price is known for its 3600 s, not in the total"]
+
+
+def test_a_total_with_part_of_the_prices_says_what_it_leaves_out() -> None:
+    other = {"kind": "worker", "gpus": 1, "cpus": 4, "lifecycle": "spot"}
+    rows = [*laptop(), ledger.node_up(time=600, session="s1", node="n2", **other)]
+    summary = summary_of(rows)
+    assert (summary["total_usd"], summary["unpriced_node_seconds"]) == (1.0, 3000.0)
+    assert [line["usd"] for line in summary["by_node"]] == [1.0, None]
+
+
+def test_the_price_of_tokens_is_that_of_the_whole_bill() -> None:
+    summary = summary_of(laptop(), tokens={("ranking", "a"): 4_000_000, ("ranking", "b"): 1_000_000})
+    assert summary["usd_per_million_tokens"] == 0.2
+    assert [line["usd_per_million_tokens"] for line in summary["by_trial"]] == [0.09375, 0.125]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "node"),
+    [
+        (None, {}),
+        ({("ranking", "a"): 4_000_000}, {}),
+        ({("ranking", "a"): 0, ("ranking", "b"): 0}, {}),
+        ({("ranking", "a"): 4_000_000, ("ranking", "b"): 1_000_000}, {"lifecycle": "spot"}),
+    ],
+)
+def test_the_price_of_tokens_is_null_where_a_part_is_unknown(tokens: Any, node: Row) -> None:
+    assert summary_of(laptop(**node), tokens=tokens)["usd_per_million_tokens"] is None
+
+
+def _spend(summary: Row) -> None:
+    summary["total_usd"] += 0.01
+
+
+def _move_between_nodes(summary: Row) -> None:
+    summary["by_node"][0]["usd"] += 0.01
+
+
+def _forget_a_stage(summary: Row) -> None:
+    summary["by_stage"] = []
+
+
+def _swap_variants(summary: Row) -> None:
+    first, second = summary["by_variant"]
+    first["variant"], second["variant"] = second["variant"], first["variant"]
+
+
+def _lose_a_millisecond(summary: Row) -> None:
+    summary["by_trial"][0]["node_seconds"] -= 0.001
+
+
+def _swap_uses(summary: Row) -> None:
+    uses = summary["by_use"]
+    uses["useful"], uses["killed_by_rule"] = uses["killed_by_rule"], uses["useful"]
+
+
+def _pay_back(summary: Row) -> None:
+    summary["by_use"]["failed"]["usd"] = -1.0
+    summary["by_use"]["lost_to_preemption"]["usd"] = 1.0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _spend,
+        _move_between_nodes,
+        _forget_a_stage,
+        _swap_variants,
+        _lose_a_millisecond,
+        _swap_uses,
+        _pay_back,
+    ],
+)
+def test_the_check_finds_every_contradiction(spoil: Callable[[Row], None]) -> None:
+    summary = copy.deepcopy(summary_of(laptop()))
+    check(summary)
+    spoil(summary)
+    with pytest.raises(UnbalancedBillError):
+        check(summary)
+
+
+@given(st.lists(st.fractions(0, 1000, max_denominator=1000), min_size=1, max_size=8), st.booleans())
+def test_apportioned_parts_sum_to_the_total_and_stay_beside_the_exact_ones(exact: list[Fraction], up: bool) -> None:
+    parts = dict(enumerate(exact))
+    total = int(sum(exact)) if not up else -int(-sum(exact) // 1)
+    whole = apportion(parts, total)
+    assert sum(whole.values()) == total
+    assert all(abs(whole[key] - parts[key]) < 1 for key in parts)
+
+
+def test_the_largest_remainders_are_rounded_up_and_the_first_of_equals() -> None:
+    parts = {"a": Fraction(5, 2), "b": Fraction(5, 2), "c": Fraction(19, 10)}
+    assert apportion(parts, 7) == {"a": 3, "b": 2, "c": 2}
+    assert apportion(parts, 6) == {"a": 2, "b": 2, "c": 2}

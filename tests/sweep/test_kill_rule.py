@@ -1,0 +1,115 @@
+"""The kill rule as a function of curves: who dies, where, and that nothing else matters."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+
+from paramalloc.sweep.kill_rule import Kill, KillRule
+
+INTERVAL = 250
+
+
+def rule(window: int = 1000) -> KillRule:
+    return KillRule("base", margin_ppl=0.5, window_tokens=window)
+
+
+def curve(*ppls: float) -> list[tuple[int, float]]:
+    return [(INTERVAL * (i + 1), ppl) for i, ppl in enumerate(ppls)]
+
+
+def feed(rule: KillRule, trial: str, points: list[tuple[int, float]]) -> list[Kill]:
+    return [kill for tokens, ppl in points for kill in rule.observe(trial, tokens, ppl)]
+
+
+BASELINE = curve(20, 18, 16, 15, 14, 13, 12, 11)
+
+
+def test_a_trial_dies_when_the_whole_window_was_bad_and_not_before() -> None:
+    judge = rule()
+    feed(judge, "base", BASELINE)
+    late = [(tokens, ppl + 0.5) for tokens, ppl in BASELINE]
+    kills = feed(judge, "late", late[:4])
+    assert kills == []
+    (kill,) = feed(judge, "late", late[4:])
+    assert kill == Kill("late", "margin", 1250, 14.5, 14, 0.5, 1000)
+
+
+def test_just_under_the_margin_is_never_killed() -> None:
+    judge = rule()
+    feed(judge, "base", BASELINE)
+    assert feed(judge, "close", [(tokens, ppl + 0.499) for tokens, ppl in BASELINE]) == []
+
+
+def test_one_good_evaluation_begins_the_window_anew() -> None:
+    judge = rule()
+    feed(judge, "base", BASELINE)
+    points = [(tokens, ppl + (0.0 if tokens == 1000 else 3.0)) for tokens, ppl in BASELINE]
+    assert feed(judge, "comeback", points) == []  # bad from 1250 to 2000 only: 750 tokens
+
+
+def test_a_point_beyond_the_baseline_waits_and_is_judged_when_it_gets_there() -> None:
+    judge = rule()
+    assert feed(judge, "ahead", [(tokens, ppl + 1) for tokens, ppl in BASELINE]) == []
+    assert judge.gap("ahead") is None
+    kills = [feed(judge, "base", [point]) for point in BASELINE]
+    assert [len(each) for each in kills] == [0, 0, 0, 0, 1, 0, 0, 0]
+    assert kills[4][0].tokens == 1250
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_verdict_does_not_depend_on_the_order_of_arrival(seed: int) -> None:
+    draw = random.Random(seed)
+    curves = {
+        name: curve(*(10 + draw.choice([0.0, 0.4, 0.6, 2.0]) for _ in range(12))) for name in ("base", "a", "b", "c")
+    }
+    verdicts = []
+    for order in itertools.islice(itertools.permutations(curves), 0, 24, 5):
+        judge = rule(window=750)
+        waiting = {name: list(points) for name, points in curves.items()}
+        while any(waiting.values()):  # interleaved at random, each curve in its own order
+            name = draw.choice([name for name in order if waiting[name]])
+            judge.observe(name, *waiting[name].pop(0))
+        verdicts.append(judge.kills)
+    assert all(verdict == verdicts[0] for verdict in verdicts)
+
+
+def test_repeated_points_after_a_restart_change_nothing() -> None:
+    judge = rule()
+    feed(judge, "base", BASELINE)
+    points = [(tokens, ppl + 1) for tokens, ppl in BASELINE]
+    feed(judge, "t", points[:3])
+    assert feed(judge, "t", points[1:3]) == []
+    (kill,) = feed(judge, "t", points[3:])
+    assert kill.tokens == 1250
+
+
+def test_a_loss_that_is_not_finite_kills_at_once_even_the_baseline() -> None:
+    judge = rule()
+    for trial in ("base", "t"):
+        (kill,) = judge.observe(trial, 250, math.nan)
+        assert (kill.reason, kill.tokens) == ("not_finite", 250)
+
+
+def test_the_baseline_is_not_killed_by_the_margin() -> None:
+    judge = rule(window=250)
+    assert feed(judge, "base", curve(10, 50, 90, 200)) == []
+
+
+def test_other_batch_sizes_are_compared_with_the_baseline_evaluation_before_in_the_trials_favour() -> None:
+    judge = rule(window=500)
+    feed(judge, "base", curve(20, 10, 9, 8))
+    # At 400 tokens the baseline's known value is that of 250 tokens: 20.
+    assert feed(judge, "odd", [(400, 20.4)]) == []
+    assert judge.gap("odd") == pytest.approx(0.4)
+
+
+def test_points_past_the_last_of_a_finished_baseline_are_judged_by_that() -> None:
+    judge = rule(window=250)
+    feed(judge, "base", curve(20, 10))
+    assert feed(judge, "odd", [(250, 30.0), (510, 30.0)]) == []
+    (kill,) = judge.baseline_ended()
+    assert (kill.tokens, kill.baseline_ppl) == (510, 10)

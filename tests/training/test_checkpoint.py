@@ -1,0 +1,113 @@
+"""Checkpoints: what was saved comes back; what is damaged is stepped over; nothing half written is ever read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from paramalloc.training.checkpoint import CheckpointStore
+
+
+def model(value: float) -> nn.Linear:
+    linear = nn.Linear(4, 4)
+    nn.init.constant_(linear.weight, value)
+    return linear
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, said: list[str]) -> CheckpointStore:
+    store = CheckpointStore(tmp_path / "checkpoint", notify=said.append)
+    for step in (10, 20, 30):
+        store.save(step, model(step), {"step": step, "rows": [{"tokens": step}], "sum": torch.tensor(1.5)})
+    return store
+
+
+def weight_of(store: CheckpointStore) -> float:
+    checkpoint = store.newest()
+    assert checkpoint is not None
+    fresh = model(0)
+    checkpoint.load_weights(fresh)
+    assert checkpoint.training["step"] == checkpoint.step
+    return fresh.weight[0, 0].item()
+
+
+def test_the_newest_comes_back_whole_and_only_two_are_kept(store: CheckpointStore) -> None:
+    assert weight_of(store) == 30
+    assert store.newest().training["rows"] == [{"tokens": 30}]
+    assert sorted(path.name for path in store.folder.iterdir()) == ["step-00000020", "step-00000030"]
+
+
+def test_an_empty_store_has_none(tmp_path: Path) -> None:
+    assert CheckpointStore(tmp_path / "none").newest() is None
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.pt", "manifest.json"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+def test_a_damaged_newest_one_is_stepped_over_and_said(
+    store: CheckpointStore, said: list[str], name: str, damage: str
+) -> None:
+    path = store.folder / "step-00000030" / name
+    data = bytearray(path.read_bytes())
+    if damage == "truncate":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "flip":
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
+    else:
+        path.unlink()
+    assert weight_of(store) == 20
+    assert len(said) == 1
+    assert "step-00000030 is damaged" in said[0]
+
+
+def test_a_damaged_step_can_be_saved_again(store: CheckpointStore) -> None:
+    (store.folder / "step-00000030" / "training.pt").unlink()
+    store.save(30, model(31), {"step": 30})
+    assert weight_of(store) == 31
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_a_save_that_dies_half_way_leaves_the_one_before(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def dies(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, dies)
+        with pytest.raises(OSError, match="No space"):
+            store.save(40, model(40), {"step": 40})
+    assert weight_of(store) == 30
+    store.save(40, model(40), {"step": 40})  # the stale half does not block it
+    assert weight_of(store) == 40
+    assert not list(store.folder.glob(".writing*"))
+
+
+def test_the_best_is_kept_apart_from_the_newest(store: CheckpointStore) -> None:
+    store.save_best(15, model(15), {"dev_loss": 1.0})
+    store.save_best(25, model(25), {"dev_loss": 0.5})
+    best = store.best()
+    assert best is not None
+    assert (best.step, best.training) == (25, {"dev_loss": 0.5})
+    assert weight_of(store) == 30
+
+
+def test_a_file_that_would_run_code_is_not_loaded(store: CheckpointStore, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Malice:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(marker),)
+
+    store.save(50, model(50), {"step": 50, "evil": Malice()})
+    assert weight_of(store) == 30
+    assert not marker.exists()

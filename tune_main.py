@@ -1,0 +1,75 @@
+"""Run a sweep, or carry it on: `python tune_main.py sweeps/smoke.yaml` (`--plan` to look first, `--help` for the rest).
+
+Exit codes: 0 done, 1 a trial failed, 2 a mistake in what was asked, 130 stopped by Ctrl-C (the same command resumes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from paramalloc.config import SweepConfig
+from paramalloc.errors import EXIT_USER_ERROR, UserError
+from paramalloc.results import ResultsFolder
+from paramalloc.sweep_file import load_sweep
+
+EXIT_INTERRUPTED = 130
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Find how a small language model's parameters are best spent.")
+    parser.add_argument("sweep", type=Path, help="sweep file, e.g. sweeps/smoke.yaml")
+    parser.add_argument("--plan", action="store_true", help="print shapes, tokens and warnings, and end")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a value of the file")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name of the sweep>")
+    parser.add_argument("--fresh", action="store_true", help="set existing results aside and begin anew")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what Ray and the workers log")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    console = Console()
+    try:
+        config = load_sweep(options.sweep, options.set)
+        if options.plan:
+            from paramalloc.sweep.driver import show_plan
+
+            show_plan(config, console)
+            return 0
+        return _run(config, options, console)
+    except UserError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return EXIT_USER_ERROR
+
+
+def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:
+    from paramalloc.sweep.driver import BaselineLostError, run_sweep
+    from paramalloc.sweep.lock import sole_driver
+    from paramalloc.sweep.runner import Interrupted
+
+    folder = ResultsFolder(options.results or Path("results") / config.name)
+    if options.fresh and folder.root.exists():
+        with sole_driver(folder.lock):
+            aside = folder.root.with_name(f"{folder.root.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
+            folder.root.rename(aside)
+            console.print(f"earlier results set aside in {aside}", highlight=False)
+    try:
+        with sole_driver(folder.lock) as left_behind:
+            if left_behind:
+                console.print(f"carrying on after {left_behind}, which ended without a word", highlight=False)
+            return run_sweep(config, folder, console, options.verbose)
+    except Interrupted:
+        console.print("stopped; the same command carries on", highlight=False)
+        return EXIT_INTERRUPTED
+    except BaselineLostError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
