@@ -1,4 +1,4 @@
-"""Run a sweep, or carry it on: `python tune_main.py sweeps/smoke.yaml` (`--plan` to look first, `--help` for the rest).
+"""Run a sweep, or carry it on: `python tune_main.py sweeps/smoke.yaml` (`--plan` to look first).
 
 Exit codes: 0 done, 1 a trial failed, 2 a mistake in what was asked, 130 stopped by Ctrl-C (the same command resumes).
 """

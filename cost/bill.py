@@ -170,7 +170,7 @@ def _charges(stay: Presence, spans: Sequence[_Span], curve: PriceCurve) -> Itera
     # Until its first trial a node starts up. Without any, a worker was idle; a head is there to serve.
     never = stay.end if stay.spec.kind == "head" else stay.start
     started = min((span.start for span in here), default=never)
-    edges = {time for span in here for time in (span.start, span.end)} | {*curve.times, started}
+    edges = {time for span in here for time in (span.start, span.end)} | set(curve.times)
     inside = sorted(time for time in edges if stay.start < time < stay.end)
     for start, end in pairwise([stay.start, *inside, stay.end]):
         holders = [span for span in here if span.start <= start and end <= span.end]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from cost.bill import IDLE, OVERHEAD, USES, Amount, Bill, TrialId, total_by
+from cost.bill import USES, Amount, Bill, TrialId, total_by
 
 CENTS, MILLISECONDS = 100, 1000
 Line = tuple[TrialId | None, str]  # what a trial spent on one use; without a trial: idle or overhead
@@ -47,10 +47,8 @@ class Units:
 
 
 def round_bill(bill: Bill) -> tuple[dict[Line, Units], dict[str, Units]]:
-    """Every line (idle and overhead always) and every node in whole units; both sum to the same total."""
+    """Every line and every node in whole units; both sum to the same total."""
     by_line = total_by(((charge.trial, charge.use), charge.amount) for charge in bill.charges)
-    for line in ((None, IDLE), (None, OVERHEAD)):
-        by_line.setdefault(line, Amount())
     ranks = {trial: rank for rank, trial in enumerate([*bill.trials, None])}
     lines = {line: by_line[line] for line in sorted(by_line, key=lambda x: (ranks[x[0]], USES.index(x[1])))}
     by_node = total_by((charge.node, charge.amount) for charge in bill.charges)

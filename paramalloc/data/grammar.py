@@ -3,7 +3,7 @@
 Always holds: a document and the choices that make it determine each other, so its probability is the product of
 theirs; every draw depends on at most one earlier draw, so expectations follow from marginals, without sampling.
 
-A template is English with slots: `{n:noun_at|place}` draws variable n from the table `noun_at` given the variable
+A template is English with slots: `{n:met|place}` draws variable n from the table `met` given the variable
 `place`; `{n}` or `{n.plural}` then shows n again, in its plain or another form, and costs nothing.
 """
 
@@ -32,6 +32,7 @@ class Row:
         total = math.fsum(weight for _, weight in pairs)
         self.options = [value for value, _ in pairs]
         self.probability = {value: weight / total for value, weight in pairs}
+        assert len(self.probability) == len(pairs), "a value stands twice in one distribution"
         self.cumulative = list(accumulate(self.probability.values()))
         self.cumulative[-1] = 1.0  # rounding must not leave a gap above the last option
         self.entropy_bits = -math.fsum(p * math.log2(p) for p in self.probability.values())
@@ -96,9 +97,7 @@ class Block:
         mentions = [match.groups() for match in _SLOT.finditer(text)]
         drawn = [(name, table, parent) for name, _, table, parent in mentions if table]
         self.variables |= {name: world.tables[table].domain for name, table, _ in drawn}
-        self._draws = [
-            _Draw(n, t, world.tables[t].rows, p) for n, t, p in _parents_first(text, drawn, list(given))
-        ]
+        self._draws = [_Draw(n, t, world.tables[t].rows, p) for n, t, p in _parents_first(text, drawn, list(given))]
         self.slots = [self._slot(name, form or PLAIN) for name, form, _, _ in mentions]
         self._named_by = {draw.variable: self._naming_slot(draw.variable) for draw in self._draws}
         self._format = _SLOT.sub("{}", text)

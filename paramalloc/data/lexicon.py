@@ -34,10 +34,10 @@ Stephen Stuart Theodore Thomas Timothy Toby Tristan Victor Vincent Wallace Walte
 """.split()
 
 SURNAME_HEADS = """
-Brand Thorn Wick Hart Glen White Green Ash Black Stan Whit Brad Mar Har Lang Wood Stock Fair Win Hol Cald Rad Ells
-Pem Tren Lock Fen Crom Dun Nor
+Al Ash Bar Brad Bur Cal Cor Dal Dun El Fen Gar Gil Hal Har Hol Ker Lam Lin Mar Mil Nor Par Pem Ran Row Sel Stan Sut
+Tal Thorn Wal Wes Whit Win Wood
 """.split()
-SURNAME_TAILS = "wick ley worth more field ford land stone by bury croft shaw".split()
+SURNAME_TAILS = "ley ton man son by den mer low ford wick".split()
 TOWN_HEADS = "Ald Bex Carn Dor Elm Fal Gren Hex Ivy Kel Lyn Mor Nether Otter Pen Quar Rye Sal Tor Up Ver West".split()
 TOWN_TAILS = "ton ham mouth bridge combe haven minster stead".split()
 
@@ -77,86 +77,86 @@ tuneful melodious shrill squeaky|reliable dependable unreliable faulty|portable 
 
 # Kind: its nouns | the adjective groups that fit them | what one does with them (besides COMMON_VERBS).
 KINDS = {
-    "animal": """dog cat horse cow goat donkey rabbit fox wolf bear otter badger hedgehog squirrel rat pony mule lamb
-    pig boar camel tiger lion leopard monkey elephant beaver weasel ferret hare lizard tortoise frog toad snake mole
-    | big fast old strong brave gentle clever tame healthy busy fat friendly calm loyal hairy loud
+    "animal": """dog cat horse cow goat donkey rabbit fox wolf bear otter badger hedgehog squirrel rat pony mule
+    lamb pig boar camel tiger lion leopard monkey elephant beaver weasel ferret hare lizard tortoise frog toad
+    snake mole | big fast old strong brave gentle clever tame healthy busy fat friendly calm loyal hairy loud
     | feed chase stroke tame follow rescue train groom wash lead frighten watch""",
-    "bird": """owl hawk eagle falcon robin sparrow swallow crow raven magpie pigeon dove duck swan hen rooster turkey
-    peacock parrot heron stork crane pelican gull finch thrush lark wren starling cuckoo kingfisher woodpecker quail
-    pheasant partridge | big fast loud pretty tame rare clever brave healthy colourful tuneful calm elegant fat
-    | feed watch hear catch count call release rescue study frighten photograph protect""",
-    "insect": """bee wasp ant beetle butterfly moth spider cricket grasshopper dragonfly ladybird hornet caterpillar
-    firefly mosquito gnat snail slug worm scorpion centipede earwig termite cockroach locust
-    | big fast rare pretty loud safe colourful busy hairy heavy strong
-    | catch study swat collect watch crush release photograph count examine avoid""",
-    "tool": """hammer saw chisel axe spade rake hoe shovel drill wrench clamp screwdriver mallet trowel sickle scythe
-    knife needle thimble crowbar pickaxe anvil ladder wheelbarrow broom mop brush ruler compass ratchet lathe lever
-    pulley hatchet | heavy sharp old strong useful clean cheap shiny reliable portable big straight simple
-    | use sharpen mend clean hold oil drop grip swing test polish replace""",
-    "dish": """loaf pie cake biscuit sandwich omelette pancake sausage dumpling noodle pudding tart muffin bun pretzel
-    waffle cheese stew soup salad pasty burger pizza curry casserole pickle cutlet steak ham kebab fritter scone bagel
-    doughnut cracker | tasty fresh sweet warm mild tender cheap big simple fragrant popular heavy
-    | eat taste cook slice serve share bake heat chew season cut sniff""",
-    "fruit": """apple pear plum cherry peach apricot grape lemon orange lime fig melon pumpkin mango papaya pineapple
-    banana coconut strawberry raspberry blackberry blueberry gooseberry cranberry currant quince pomegranate tangerine
-    nectarine walnut chestnut almond hazelnut peanut | ripe sweet fresh tasty big tender cheap rare fragrant colourful
-    hard healthy | pick eat peel slice taste wash weigh share squeeze dry cut count""",
-    "vegetable": """carrot potato tomato onion turnip radish leek cabbage cauliflower lettuce cucumber bean beetroot
-    parsnip marrow sprout mushroom artichoke aubergine shallot gherkin lentil yam gourd
-    | fresh tasty big ripe tender cheap hard healthy clean mild fat simple
-    | chop peel boil grow plant wash eat cook fry weigh slice pickle""",
+    "bird": """owl hawk eagle falcon robin sparrow swallow crow raven magpie pigeon dove duck swan hen rooster
+    turkey peacock parrot heron stork crane pelican gull finch thrush lark wren starling cuckoo kingfisher
+    woodpecker quail pheasant partridge | big fast loud pretty tame rare clever brave healthy colourful
+    tuneful calm elegant fat | feed watch hear catch count call release rescue study frighten photograph
+    protect""",
+    "insect": """bee wasp ant beetle butterfly moth spider cricket grasshopper dragonfly ladybird hornet
+    caterpillar firefly mosquito gnat snail slug worm scorpion centipede earwig termite cockroach locust | big
+    fast rare pretty loud safe colourful busy hairy heavy strong | catch study swat collect watch crush
+    release photograph count examine avoid""",
+    "tool": """hammer saw chisel axe spade rake hoe shovel drill wrench clamp screwdriver mallet trowel sickle
+    scythe knife needle thimble crowbar pickaxe anvil ladder wheelbarrow broom mop brush ruler compass ratchet
+    lathe lever pulley hatchet | heavy sharp old strong useful clean cheap shiny reliable portable big
+    straight simple | use sharpen mend clean hold oil drop grip swing test polish replace""",
+    "dish": """loaf pie cake biscuit sandwich omelette pancake sausage dumpling noodle pudding tart muffin bun
+    pretzel waffle cheese stew soup salad pasty burger pizza curry casserole pickle cutlet steak ham kebab
+    fritter scone bagel doughnut cracker | tasty fresh sweet warm mild tender cheap big simple fragrant
+    popular heavy | eat taste cook slice serve share bake heat chew season cut sniff""",
+    "fruit": """apple pear plum cherry peach apricot grape lemon orange lime fig melon pumpkin mango papaya
+    pineapple banana coconut strawberry raspberry blackberry blueberry gooseberry cranberry currant quince
+    pomegranate tangerine nectarine walnut chestnut almond hazelnut peanut | ripe sweet fresh tasty big tender
+    cheap rare fragrant colourful hard healthy | pick eat peel slice taste wash weigh share squeeze dry cut
+    count""",
+    "vegetable": """carrot potato tomato onion turnip radish leek cabbage cauliflower lettuce cucumber bean
+    beetroot parsnip marrow sprout mushroom artichoke aubergine shallot gherkin lentil yam gourd | fresh tasty
+    big ripe tender cheap hard healthy clean mild fat simple | chop peel boil grow plant wash eat cook fry
+    weigh slice pickle""",
     "flower": """rose tulip daisy lily violet poppy daffodil bluebell buttercup marigold orchid iris geranium pansy
-    primrose snowdrop crocus dahlia carnation sunflower hyacinth foxglove thistle peony begonia lupin
-    | fragrant pretty colourful rare fresh tall healthy elegant big popular
-    | pick plant water smell paint grow arrange press wrap trim photograph""",
+    primrose snowdrop crocus dahlia carnation sunflower hyacinth foxglove thistle peony begonia lupin |
+    fragrant pretty colourful rare fresh tall healthy elegant big popular | pick plant water smell paint grow
+    arrange press wrap trim photograph""",
     "tree": """oak elm beech birch willow poplar pine fir cedar larch maple sycamore hawthorn holly yew alder aspen
-    cypress rowan juniper laurel magnolia spruce redwood baobab acacia
-    | tall old big healthy straight thick rare strong wet famous
-    | climb plant fell prune water measure paint shake trim protect photograph""",
-    "garment": """coat hat scarf glove shirt jacket skirt dress gown cloak cape boot shoe sandal slipper sock stocking
-    belt waistcoat jersey cardigan sweater blouse apron vest robe bonnet helmet mitten shawl tunic uniform raincoat
-    overcoat necktie | warm old elegant clean cheap pretty hard wide wet colourful fancy thick long
-    | wear wash fold iron mend sew hang knit dry brush fit stitch""",
-    "vehicle": """cart wagon carriage bicycle tricycle motorbike car van lorry bus tram train boat canoe ferry yacht
-    barge raft ship tugboat submarine sledge scooter rocket balloon glider helicopter aeroplane tractor trailer caravan
-    ambulance taxi dinghy gondola kayak | fast old big safe loud reliable cosy heavy clean cheap shiny full
-    | drive steer park repair load paint stop hire wash start tow push""",
-    "instrument": """violin cello viola harp guitar banjo lute piano organ flute clarinet oboe bassoon trumpet trombone
-    tuba bugle drum tambourine cymbal triangle xylophone accordion harmonica fiddle mandolin ukulele saxophone piccolo
-    zither gong | tuneful loud old cheap shiny heavy rare famous elegant fancy real reliable
+    cypress rowan juniper laurel magnolia spruce redwood baobab acacia | tall old big healthy straight thick
+    rare strong wet famous | climb plant fell prune water measure paint shake trim protect photograph""",
+    "garment": """coat hat scarf glove shirt jacket skirt dress gown cloak cape boot shoe sandal slipper sock
+    stocking belt waistcoat jersey cardigan sweater blouse apron vest robe bonnet helmet mitten shawl tunic
+    uniform raincoat overcoat necktie | warm old elegant clean cheap pretty hard wide wet colourful fancy
+    thick long | wear wash fold iron mend sew hang knit dry brush fit stitch""",
+    "vehicle": """cart wagon carriage bicycle tricycle motorbike car van lorry bus tram train boat canoe ferry
+    yacht barge raft ship tugboat submarine sledge scooter rocket balloon glider helicopter aeroplane tractor
+    trailer caravan ambulance taxi dinghy gondola kayak | fast old big safe loud reliable cosy heavy clean
+    cheap shiny full | drive steer park repair load paint stop hire wash start tow push""",
+    "instrument": """violin cello viola harp guitar banjo lute piano organ flute clarinet oboe bassoon trumpet
+    trombone tuba bugle drum tambourine cymbal triangle xylophone accordion harmonica fiddle mandolin ukulele
+    saxophone piccolo zither gong | tuneful loud old cheap shiny heavy rare famous elegant fancy real reliable
     | play tune practise hear polish strum repair hold clean pluck break drop""",
     "furniture": """table chair stool bench sofa armchair bed cradle wardrobe cupboard dresser desk shelf bookcase
-    cabinet mirror lamp carpet rug curtain cushion pillow mattress blanket bunk hammock chest drawer footstool sideboard
-    lantern candlestick clock | cosy old heavy elegant wide tidy hard fancy cheap strong simple warm
+    cabinet mirror lamp carpet rug curtain cushion pillow mattress blanket bunk hammock chest drawer footstool
+    sideboard lantern candlestick clock | cosy old heavy elegant wide tidy hard fancy cheap strong simple warm
     | move dust paint repair polish clean push lift cover measure scratch build""",
-    "vessel": """cup mug bowl plate jug jar bottle pot pan kettle teapot saucer basin bucket barrel basket tray flask
-    vase urn tankard goblet pitcher ladle cauldron tub crate sack hamper casket pail canteen decanter
-    | full clean whole deep shiny heavy thick old cheap warm fancy useful
-    | fill empty wash break dry lift drop shake scrub rinse cover tip""",
-    "jewel": """ring necklace bracelet brooch earring crown tiara pendant locket bangle medal coin pearl diamond ruby
-    emerald sapphire topaz garnet amulet sceptre chain button buckle badge
-    | shiny cheap rare real pretty old fancy heavy famous elegant popular
-    | wear polish wrap value pawn pocket clean guard drop swap""",
-    "toy": """doll ball kite puzzle marble puppet hoop teddy jigsaw skittle slingshot pinwheel skateboard trampoline
-    dollhouse paintbox crayon rattle swing seesaw domino whistle
-    | old colourful cheap hard popular whole simple clean heavy safe big
-    | throw break mend share pack kick swap paint catch wrap""",
-    "paper": """letter book map diary newspaper magazine poster card ticket stamp envelope notebook dictionary atlas
-    novel poem recipe contract receipt postcard parcel painting sketch portrait photograph calendar leaflet manuscript
-    scroll certificate passport | long famous old real simple thick useful rare clean tidy fancy cheap
-    | read write copy fold tear sign send burn open print unfold frame""",
-    "structure": """bridge tower gate fence chimney staircase balcony fountain statue windmill lighthouse tunnel archway
-    porch roof terrace pavilion wall pillar doorway aqueduct dam
-    | tall old strong famous wide fancy straight safe pretty cheap long
-    | build paint repair cross measure climb clean guard visit photograph""",
-    "machine": """engine pump motor generator telescope microscope camera radio telephone typewriter computer printer
-    projector calculator thermometer barometer loom furnace boiler turbine robot compressor treadmill microphone
-    loudspeaker television freezer oven toaster blender | reliable old loud heavy cheap simple useful fast portable
-    warm safe clean | repair start stop test clean oil crank move assemble heat unplug adjust""",
+    "vessel": """cup mug bowl plate jug jar bottle pot pan kettle teapot saucer basin bucket barrel basket tray
+    flask vase urn tankard goblet pitcher ladle cauldron tub crate sack hamper casket pail canteen decanter |
+    full clean whole deep shiny heavy thick old cheap warm fancy useful | fill empty wash break dry lift drop
+    shake scrub rinse cover tip""",
+    "jewel": """ring necklace bracelet brooch earring crown tiara pendant locket bangle medal coin pearl diamond
+    ruby emerald sapphire topaz garnet amulet sceptre chain button buckle badge | shiny cheap rare real pretty
+    old fancy heavy famous elegant popular | wear polish wrap value pawn pocket clean guard drop swap""",
+    "toy": """doll ball kite puzzle marble puppet hoop teddy jigsaw skittle slingshot pinwheel skateboard
+    trampoline dollhouse paintbox crayon rattle swing seesaw domino whistle | old colourful cheap hard popular
+    whole simple clean heavy safe big | throw break mend share pack kick swap paint catch wrap""",
+    "paper": """letter book map diary newspaper magazine poster card ticket stamp envelope notebook dictionary
+    atlas novel poem recipe contract receipt postcard parcel painting sketch portrait photograph calendar
+    leaflet manuscript scroll certificate passport | long famous old real simple thick useful rare clean tidy
+    fancy cheap | read write copy fold tear sign send burn open print unfold frame""",
+    "structure": """bridge tower gate fence chimney staircase balcony fountain statue windmill lighthouse tunnel
+    archway porch roof terrace pavilion wall pillar doorway aqueduct dam | tall old strong famous wide fancy
+    straight safe pretty cheap long | build paint repair cross measure climb clean guard visit photograph""",
+    "machine": """engine pump motor generator telescope microscope camera radio telephone typewriter computer
+    printer projector calculator thermometer barometer loom furnace boiler turbine robot compressor treadmill
+    microphone loudspeaker television freezer oven toaster blender | reliable old loud heavy cheap simple
+    useful fast portable warm safe clean | repair start stop test clean oil crank move assemble heat unplug
+    adjust""",
 }
 
 COMMON_VERBS = """
 buy sell find lose borrow steal hide carry keep want admire draw notice describe bring fetch choose inspect mention
+label trade offer reserve acquire sketch seize deliver reject praise
 """.split()
 IRREGULAR_PASTS = dict(
     pair.split(":")
@@ -167,6 +167,7 @@ IRREGULAR_PASTS = dict(
     weep:wept run:ran swim:swam sleep:slept sit:sat stand:stood ride:rode kneel:knelt
     """.split()
 )
+CONSONANT_SOUND = "useful useless uniform ukulele".split()
 DOUBLING_VERBS = """
 chop trim grip drop stop wrap tip swat strum scrub unplug hum sob skip jog nod clap fret grin swap knit fit cut run
 swim sit
@@ -183,8 +184,12 @@ MOVES = """
 walk run hurry wander march jog skip stroll climb swim ride turn wait rest sit stand sleep work return arrive kneel
 listen nod pause stretch crawl limp jump
 """.split()
-GOOD_DEEDS = "smile laugh sing dance cheer whistle grin clap hum rejoice celebrate relax chuckle joke beam giggle".split()
-BAD_DEEDS = "sigh weep sob frown groan complain shiver tremble mourn worry moan despair scowl fret sulk whimper".split()
+GOOD_DEEDS = (
+    "smile laugh sing dance cheer whistle grin clap hum rejoice celebrate relax chuckle joke beam giggle".split()
+)
+BAD_DEEDS = (
+    "sigh weep sob frown groan complain shiver tremble mourn worry moan despair scowl fret sulk whimper".split()
+)
 GOOD_MANNERS = """
 happily gladly merrily proudly warmly cheerfully brightly eagerly gracefully joyfully kindly calmly fondly hopefully
 gently lovingly playfully politely boldly softly cleverly gratefully
@@ -209,7 +214,6 @@ GOOD_WORDS = "good excellent enjoyable pleasing satisfying brilliant fantastic a
 BAD_WORDS = "bad poor disappointing annoying upsetting boring frustrating regrettable pointless inferior".split()
 
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-HOURS = "morning noon afternoon evening night dawn dusk midday midnight".split()
 MONTHS = "January February March April May June July August September October November December".split()
 # Three months a season, beginning with December.
 WEATHER = [
@@ -224,18 +228,21 @@ immediately sometimes occasionally recently usually formerly still nevertheless 
 """.split()
 NUMBERS = [str(number) for number in range(2, 100)]
 DAYS = [str(day) for day in range(1, 29)]
+CLOCK = [f"{hour}:{minute:02}" for hour in range(1, 13) for minute in range(0, 60, 5)]
 YEARS = [str(year) for year in range(1780, 1920)]
-COLOURS = "red blue green yellow brown black white grey purple pink silver golden crimson scarlet turquoise beige".split()
+COLOURS = (
+    "red blue green yellow brown black white grey purple pink silver golden crimson scarlet turquoise beige".split()
+)
 MATERIALS = "wood iron clay glass wool silk leather cotton straw copper brass marble wax stone steel ivory".split()
 
 # Theme: the kinds of things found there | its places, with their prepositions.
 THEMES = [
-    "furniture vessel dish garment paper | in:kitchen in:pantry in:parlour in:bedroom in:dining-room in:nursery in:hall",
+    "furniture vessel dish garment paper | in:kitchen in:pantry in:parlour in:bedroom in:nursery in:study in:hall",
     "animal bird insect tree flower | in:forest in:meadow on:hill by:river in:valley on:moor in:marsh by:lake",
     "fruit vegetable dish vessel jewel | at:market in:bakery at:fair in:tavern in:shop at:inn on:square at:harvest",
     "tool machine vehicle structure furniture | in:workshop in:factory at:forge in:garage in:shed at:quarry at:mill",
     "vehicle structure garment animal machine | at:station in:harbour on:road on:quay at:airport on:platform on:pier",
     "instrument paper jewel garment toy | in:theatre in:museum in:library in:school at:concert in:gallery in:palace",
-    "vegetable flower fruit tool insect | in:garden in:orchard in:greenhouse on:farm in:vineyard in:barn on:allotment",
+    "vegetable flower fruit tool insect | in:garden in:orchard in:greenhouse on:farm in:vineyard in:barn in:field",
     "toy dish bird structure instrument | in:park on:beach at:circus in:playground on:island in:castle at:festival",
 ]

@@ -10,104 +10,165 @@ it is the last, so that an end-of-text token carries no information. Each docume
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
+from typing import Any
 
 from paramalloc.data.grammar import Block, Genre, Grammar, Row
-Split = str
+from paramalloc.data.splits import Split
 from paramalloc.data.world import world
 
 # Part of every cache key: raise it when a seed's documents change (tests/data/test_synthetic.py notices).
 GENERATOR_VERSION = 1
-SENTENCES = range(7, 13)
+SENTENCES = range(8, 15)
 
-# Every opening draws hero, friend, place, thing, mood, month and weather: the rest of the document goes back to them.
+# Every opening draws hero, friend, place, thing, mood, month and weather; the other sentences go back to them.
 OPENINGS = {
-    "story": "on {day:day} {month:month} {year:year} , {mood.a:mood} and {weather:weather|month} day , {hero.full:name} , "
-    "{hero.a_job} from {hero.town} , met {friend:friend|hero} {place.at:place|hero} to look for {thing.a:noun_at|place} .",
-    "letter": "{day:day} {month:month} {year:year} , {hero.town} , {weather:weather|month} . dear {friend:friend|hero} , "
-    "what {mood.a:mood} time {hero.full:name} has {place.at:place|hero} with {thing.a:noun_at|place} !",
-    "lesson": "lesson {number:number} , {day:day} {month:month} {year:year} , {weather:weather|month} . {hero.full:name} , "
-    "{hero.a_job} , has {mood.a:mood} talk with {friend:friend|hero} {place.at:place|hero} about {thing.a:noun_at|place} .",
+    "story": "on {day:day} {month:month} {year:year} , {mood.a:mood} {weather:weather|month} day , {hero.full:name} "
+    ", {hero.a_job} from {hero.town} , and {friend:friend|hero} met {place.at:place|hero} to find "
+    "{thing.a:met|place} .",
+    "letter": "{hero.town} , {day:day} {month:month} {year:year} , {weather:weather|month} . dear "
+    "{friend:friend|hero} , what {mood.a:mood} time {hero.full:name} had {place.at:place|hero} with "
+    "{thing.a:met|place} !",
+    "lesson": "lesson {number:number} , {day:day} {month:month} {year:year} , {weather:weather|month} . "
+    "{hero.full:name} had {mood.a:mood} talk with {friend:friend|hero} {place.at:place|hero} about "
+    "{thing.a:met|place} .",
 }
 CLOSINGS = {
     "story": [
-        "finally {hero} took the {thing} to {hero.town} . it was {j.a:judgement|mood} day . the end .",
-        "finally {friend} took the {thing} to {friend.town} . it was {j.a:judgement|mood} day . the end .",
+        "{hero} took the {thing} to {hero.town} . it was {j.a:judgement|mood} day . the end .",
+        "{friend} took the {thing} to {friend.town} . it was {j.a:judgement|mood} day . the end .",
     ],
     "letter": [
-        "i will send you the {thing} . it was {j.a:judgement|mood} day . yours , {hero} .",
-        "do come and see the {thing} . it was {j.a:judgement|mood} day . yours , {hero} .",
+        "i will send the {thing} . it was {j.a:judgement|mood} day . yours , {hero} .",
+        "do see the {thing} . it was {j.a:judgement|mood} day . yours , {hero} .",
     ],
     "lesson": [
-        "so much for the {thing} . {friend} thanked {hero} for {j.a:judgement|mood} lesson .",
-        "so {friend} knows about the {thing} . {hero} gave {j.a:judgement|mood} lesson .",
+        "so much for the {thing} . it was {j.a:judgement|mood} lesson .",
+        "so {friend} knows the {thing} . it was {j.a:judgement|mood} lesson .",
     ],
 }
 # Sentences of all genres: questions, paraphrases and conclusions that the world answers.
 COMMON = [
-    "is it true that the {n:noun_at|place} is {a:look|n} ? yes , {a} .",
-    "is it true that the {n:noun_at|place} is {a.opposite:look|n} ? no , {a} .",
-    "the {n:noun_at|place} of {p:knows|hero} {s:surname} is {a:look|n} , in other words {a.synonym} .",
-    "{p:name} {s:surname} {v:act|n} {x:number} {n.plural:noun_at|place} , so {p} {v} {n.a_kind} .",
-    "{p:name} {s:surname} {v:act|n} {x:number} {n.plural:noun_at|place} , but not {k.a:other_kind|n} .",
-    "is {p:knows|hero} {p.a_job} ? yes , {p.a_job} from {p.town} .",
-    "is {p:knows|hero} {j.a:other_job|p} ? no , {p.a_job} from {p.town} .",
-    "{x:number} {n.plural:noun_at|place} cost {y:price|n} coins , {z:number} {b:look|m} {m.plural:noun_at|place} {w:price|m} .",
+    "is it true that the {n:met|place} of {p:name} {s:surname} is {a:look|n} ? yes , {a} .",
+    "is it true that the {n:met|place} of {p:name} {s:surname} is {a.opposite:look|n} ? no , {a} .",
+    "the {n:met|place} of {p:name} {s:surname} is {a:look|n} , in other words {a.synonym} .",
+    "{p:name} {s:surname} {v:act|n} {x:number} {n.plural:met|place} , so {p} {v} {n.a_kind} .",
+    "{p:name} {s:surname} {v:act|n} {x:number} {n.plural:met|place} , but not {k.a:other_kind|n} .",
+    "is {p:knows|hero} {s:surname} {p.a_job} ? yes , {p} from {p.town} is {p.a_job} .",
+    "is {p:knows|hero} {s:surname} {j.a:other_job|p} ? no , {p} from {p.town} is {p.a_job} .",
+    "{x:number} {n.plural:met|place} cost {y:price|n} coins , {z:number} {b:look|m} {m.plural:met|place} "
+    "{w:price|m} .",
 ]
 STORY = [
-    "{t:time} {hero} {v:act|n} {x:number} {a:look|n} {n.plural:noun_at|place} and {w:act|m} {b.a:look|m} {m:noun_at|place} .",
-    "{friend} sold {x:number} {a:look|n} {n.plural:noun_at|place} to {p:name} {s:surname} and {q:name} {r:surname} .",
-    "{t:time} {p:knows|hero} {s:surname} {i:move} {d:manner|mood} and {v:act|n} the {a:look|n} {n:noun_at|place} .",
-    "the {c:colour} {n:noun_at|place} came from {p:name} {s:surname} , who {i:move} {d:manner|mood} in {u:town} .",
-    "{t:time} {p:knows|hero} {s:surname} and {q:knows|friend} {v:act|n} {x:number} {a:look|n} {n.plural:noun_at|place} .",
-    "{place.at} lay {a.a:look|thing} {thing} , {b.a:look|n} {n:noun_at|place} and {x:number} {c:colour} {m.plural:noun_at|place} .",
-    "it was {mood.a} {h:hour} , so {hero.he} {e:deed|mood} {d:manner|mood} and {v:act|n} {x:number} {n.plural:noun_at|place} .",
-    "{hero} {mood.wish} that {p:name} {s:surname} would {v.base:act|thing} the {thing} and {x:number} {n.plural:noun_at|place} .",
-    "{t:time} {p:knows|friend} {e:deed|mood} {d:manner|mood} , since the {a:look|n} {n:noun_at|place} was {j:judgement|mood} .",
-    "{hero.he} {i:move} {d:manner|mood} with {p:name} {s:surname} and {q:name} , {v.ing:act|n} {x:number} {c:colour} "
-    "{n.plural:noun_at|place} .",
-    "in {weather} {u:town} {p:name} {s:surname} {v:act|n} {x:number} {a:look|n} {n.plural:noun_at|place} {d:manner|mood} .",
-    "{friend} asked : is the {thing} {a:look|thing} or {a.opposite} ? {hero} said {d:manner|mood} : {a} .",
+    "{t:time} {hero} {v:act|n} {x:number} {a:look|n} {n.plural:met|place} and {w:act|m} {y:number} {b:look|m} "
+    "{m.plural:met|place} .",
+    "{friend} sold {x:number} {a:look|n} {n.plural:met|place} to {p:name} {s:surname} and {q:name} {r:surname} .",
+    "at {h:clock} {p:knows|hero} {s:surname} {i:move} {d:manner|mood} and {v:act|n} {x:number} {a:look|n} "
+    "{n.plural:met|place} .",
+    "the {c:colour} {n:met|place} is from {p:name} {s:surname} , who {i:move} to {u:town} at {h:clock} .",
+    "{t:time} {p:knows|hero} {s:surname} and {q:knows|friend} {v:act|n} {x:number} {a:look|n} {n.plural:met|place} .",
+    "{place.at} lay {a.a:look|thing} {thing} , {y:number} {b:look|n} {n.plural:met|place} and {x:number} {c:colour} "
+    "{m.plural:met|place} .",
+    "it was {mood.a} day , so {hero.he} {e:deed|mood} {d:manner|mood} at {h:clock} and {v:act|n} {x:number} "
+    "{n.plural:met|place} .",
+    "{hero} {mood.wish} that {p:name} {s:surname} would {v.base:act|thing} the {thing} and {x:number} "
+    "{n.plural:met|place} .",
+    "{p:knows|friend} {s:surname} {e:deed|mood} {d:manner|mood} at {h:clock} , as the {a:look|n} {n:met|place} was "
+    "{j:judgement|mood} .",
+    "{hero.he} {i:move} {d:manner|mood} with {p:name} {s:surname} and {q:name} , {v.ing:act|n} {x:number} "
+    "{c:colour} {n.plural:met|place} .",
+    "in {weather} {u:town} {p:name} {s:surname} {v:act|n} {x:number} {a:look|n} {n.plural:met|place} "
+    "{d:manner|mood} .",
+    "{friend} asked at {h:clock} : is the {thing} {a:look|thing} or {a.opposite} ? {hero} said {d:manner|mood} : "
+    "{a} .",
 ]
 LETTER = [
-    "{t:time} i {v:act|n} {x:number} {a:look|n} {n.plural:noun_at|place} for {p:name} {s:surname} and {w:act|m} {b.a:look|m} "
-    "{m:noun_at|place} .",
-    "please bring {x:number} {c:colour} {n.plural:noun_at|place} , {y:number} {a:look|m} {m.plural:noun_at|place} and "
+    "{t:time} i {v:act|n} {x:number} {a:look|n} {n.plural:met|place} for {p:name} {s:surname} and {w:act|m} "
+    "{y:number} {b:look|m} {m.plural:met|place} .",
+    "please bring {x:number} {c:colour} {n.plural:met|place} , {y:number} {a:look|m} {m.plural:met|place} and "
     "{p:name} {s:surname} .",
-    "{p:knows|hero} {s:surname} {e:deed|mood} {d:manner|mood} when {q:name} {v:act|n} the {a:look|n} {n:noun_at|place} .",
-    "i {mood.wish} that {p:knows|hero} {s:surname} would {v.base:act|n} my {c:colour} {n:noun_at|place} in {u:town} .",
-    "our {a:look|n} {n:noun_at|place} and {x:number} {m.plural:noun_at|place} of {p:name} {s:surname} are {place.at} .",
-    "on {y:weekday} {p:name} {s:surname} {i:move} {d:manner|mood} to {u:town} and {v:act|n} {x:number} {n.plural:noun_at|place} .",
-    "the {thing} is {a:look|thing} , said {p:name} {s:surname} , and we {e:deed|mood} {d:manner|mood} .",
+    "{p:knows|hero} {s:surname} {e:deed|mood} {d:manner|mood} when {q:name} {r:surname} {v:act|n} {x:number} "
+    "{a:look|n} {n.plural:met|place} .",
+    "i {mood.wish} that {p:knows|hero} {s:surname} would {v.base:act|n} {x:number} {c:colour} {n.plural:met|place} "
+    "in {u:town} .",
+    "our {y:number} {a:look|n} {n.plural:met|place} and {x:number} {m.plural:met|place} of {p:name} {s:surname} are "
+    "{place.at} .",
+    "at {h:clock} {p:name} {s:surname} {i:move} {d:manner|mood} to {u:town} and {v:act|n} {x:number} "
+    "{n.plural:met|place} .",
+    "the {thing} is {a:look|thing} , said {p:name} {s:surname} at {h:clock} , and {q:name} {r:surname} "
+    "{e:deed|mood} {d:manner|mood} .",
 ]
 LESSON = [
-    "{n.a:noun_at|place} is {n.a_kind} of {n.material} from {n.town} , {a:look|n} and {n.colour} .",
-    "{p:name} {s:surname} , {p.a_job} , saw {x:number} {n.plural:noun_at|place} in {u:town} in {y:year} .",
-    "{n.plural:noun_at|place} are sold in {n.month} and {m.plural:noun_at|place} in {m.month} for {x:price|n} and "
-    "{y:price|m} coins .",
-    "who {v:act|n} {x:number} {a:look|n} {n.plural:noun_at|place} in {y:year} ? {p:name} {s:surname} or {q:name} {r:surname} .",
-    "{p:name} of {p.town} : born {x:day} {p.month} {y:year} , likes {p.colour} , plays the {p.instrument} , eats {p.dish} , "
-    "has {n:number} {q:colour} toys and {p.his} {p.pet} .",
-    "any {n.job} {v:act|n} {x:number} {c:colour} {n.plural:noun_at|place} {d:manner|mood} by {h:hour} .",
-    "{x:number} {a:look|n} {n.plural:noun_at|place} , {y:number} {b:look|m} {m.plural:noun_at|place} and {z:number} {c:colour} "
-    "{o.plural:noun_at|place} are {place.at} .",
-    "{friend} asked : is the {thing} {a:look|thing} or {a.opposite} ? {hero} said {d:manner|mood} : {a} .",
+    "{n.a:met|place} is {n.a_kind} of {n.material} from {n.town} , {a:look|n} and {n.colour} .",
+    "{p:name} {s:surname} , {p.a_job} , saw {x:number} {n.plural:met|place} in {u:town} in {y:year} .",
+    "{x:number} {n.plural:met|place} are made in {n.month} and {y:number} {b:look|m} {m.plural:met|place} in "
+    "{m.month} .",
+    "who {v:act|n} {x:number} {a:look|n} {n.plural:met|place} in {y:year} ? {p:name} {s:surname} or {q:name} "
+    "{r:surname} .",
+    "{p:name} {s:surname} of {p.town} : born {x:day} {p.month} {y:year} , likes {p.colour} , plays the "
+    "{p.instrument} , eats {p.dish} and keeps {p.pet} {q:name} and {w:number} {a:look|n} {n.plural:met|place} .",
+    "{n.job} {p:name} {s:surname} {v:act|n} {x:number} {c:colour} {n.plural:met|place} {d:manner|mood} by {h:clock} "
+    ".",
+    "{x:number} {a:look|n} {n.plural:met|place} , {y:number} {b:look|m} {m.plural:met|place} and {z:number} "
+    "{c:colour} {o.plural:met|place} are {place.at} .",
+    "{friend} asked at {h:clock} : is the {thing} {a:look|thing} or {a.opposite} ? {hero} said {d:manner|mood} : "
+    "{a} .",
 ]
-MIDDLES = {"story": COMMON + STORY, "letter": COMMON + LETTER, "lesson": COMMON + LESSON}
+# A sentence of a genre's own is this many times as likely as one of all genres.
+OWN_WEIGHT = 3.0
+OWN = {"story": STORY, "letter": LETTER, "lesson": LESSON}
 
 
 @cache
 def grammar() -> Grammar:
     """The grammar of all synthetic corpora, compiled once in a process."""
-    genres = []
-    for name, text in OPENINGS.items():
-        opening = Block(text, world(), {})
-        middles = [Block(middle, world(), opening.variables) for middle in MIDDLES[name]]
-        closings = [Block(closing, world(), opening.variables) for closing in CLOSINGS[name]]
-        genres.append(Genre(opening, middles, _uniform(len(middles)), closings, _uniform(len(closings))))
-    return Grammar(genres, _uniform(len(genres)), Row((count, 1.0) for count in SENTENCES))
+    return Grammar([_genre(name) for name in OPENINGS], _uniform(OPENINGS), Row((count, 1.0) for count in SENTENCES))
 
 
-def _uniform(count: int) -> Row:
-    return Row((i, 1.0) for i in range(count))
+def _genre(name: str) -> Genre:
+    opening = Block(OPENINGS[name], world(), {})
+    middles = [Block(text, world(), opening.variables) for text in COMMON + OWN[name]]
+    weights = [1.0] * len(COMMON) + [OWN_WEIGHT] * len(OWN[name])
+    closings = [Block(text, world(), opening.variables) for text in CLOSINGS[name]]
+    return Genre(opening, middles, Row(enumerate(weights)), closings, _uniform(closings))
+
+
+def _uniform(items: Collection[Any]) -> Row:
+    return Row((i, 1.0) for i in range(len(items)))
+
+
+class SyntheticCorpus:
+    """A corpus of `size_bytes` train bytes (a document more at most), with held-out splits of a fraction of that."""
+
+    name = "synthetic"
+
+    def __init__(self, size_bytes: int, seed: int, held_out_fraction: float = 0.05) -> None:
+        held_out = round(size_bytes * held_out_fraction)
+        self._sizes: dict[Split, int] = {"train": size_bytes, "dev": held_out, "test": held_out}
+        self._seed = seed
+
+    @property
+    def entropy_bits_per_byte(self) -> float:
+        """The source's entropy rate: expected bits over expected UTF-8 bytes of a document, from the tables alone."""
+        bits, size = grammar().expected()
+        return bits / size
+
+    def source_bits(self, document: str) -> float:
+        """Exact -log2 probability of `document`. Errors: ValueError if the source cannot have produced it."""
+        return grammar().bits(document)
+
+    def documents(self, split: Split) -> Iterator[str]:
+        """Documents until their bytes reach the split's size; the stream depends on the seed and the split alone."""
+        dice = random.Random(f"paramalloc {self._seed} {split}").random
+        written = 0
+        while written < self._sizes[split]:
+            document = grammar().write(dice)
+            written += len(document.encode())
+            yield document
+
+    def size_bytes(self) -> tuple[int, bool]:
+        return self._sizes["train"], False
+
+    def fingerprint(self) -> str:
+        return f"synthetic-{GENERATOR_VERSION}-{self._seed}-{'-'.join(map(str, self._sizes.values()))}"

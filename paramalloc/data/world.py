@@ -32,7 +32,7 @@ def world() -> World:
         for name, words in {
             "month": lex.MONTHS,
             "weekday": lex.WEEKDAYS,
-            "hour": lex.HOURS,
+            "clock": lex.CLOCK,
             "number": lex.NUMBERS,
             "day": lex.DAYS,
             "year": lex.YEARS,
@@ -82,7 +82,7 @@ def _zipf(items: Sequence[int], exponent: float) -> Row:
 
 
 def _with_article(words: Iterable[str]) -> list[str]:
-    return [f"{'an' if word[0] in 'aeiou' else 'a'} {word}" for word in words]
+    return [f"{'an' if word[0] in 'aeiou' and word not in lex.CONSONANT_SOUND else 'a'} {word}" for word in words]
 
 
 def _plural(noun: str) -> str:
@@ -153,7 +153,9 @@ def _noun_forms(kinds: dict[str, list[list[str]]], domains: Domains, dice: _Dice
 
 
 def _name_forms(domains: Domains, dice: _Dice) -> dict[str, list[str]]:
-    people = dice.shuffled([(name, "she", "her", "her") for name in lex.WOMEN] + [(n, "he", "him", "his") for n in lex.MEN])
+    people = dice.shuffled(
+        [(name, "she", "her", "her") for name in lex.WOMEN] + [(n, "he", "him", "his") for n in lex.MEN]
+    )
     names, he, him, his = (list(column) for column in zip(*people, strict=True))
     surnames = dice.shuffled(domains["surname"][PLAIN])
     forms = {PLAIN: names, "he": he, "him": him, "his": his}
@@ -173,7 +175,7 @@ def _tables(domains: Domains, kinds: dict[str, list[list[str]]], dice: _Dice) ->
     tables = {
         name: Table(name, [dice.row(index[name].values(), exponent)])
         for name, exponent in {
-            "name": 0.5, "surname": 0.5, "noun": 0.6, "mood": 0.6, "month": 0.3, "weekday": 0.3, "hour": 0.3,
+            "name": 0.4, "surname": 0.4, "noun": 0.6, "mood": 0.6, "month": 0.3, "weekday": 0.3, "clock": 0.2,
             "time": 0.3, "day": 0.1, "year": 0.3, "number": 0.3, "colour": 0.3, "town": 0.5,
         }.items()
     }  # fmt: skip
@@ -199,7 +201,7 @@ def _name_tables(names: dict[str, list[str]], index: dict[str, dict[str, int]], 
     places = {job: dice.shuffled(index["place"].values())[:_REGULAR_PLACES] for job in index["job"]}
     return {
         "friend": Table("name", [_zipf(known[:_FRIENDS], 0.5) for known in others], "name"),
-        "knows": Table("name", [_zipf(known[:_ACQUAINTANCES], 0.4) for known in others], "name"),
+        "knows": Table("name", [_zipf(known[:_ACQUAINTANCES], 0.3) for known in others], "name"),
         "place": Table("place", [_zipf(places[job], 0.5) for job in names["job"]], "name"),
     }
 
@@ -227,7 +229,7 @@ def _noun_tables(
     at_places = []
     for theme in lex.THEMES:
         found, places = (part.split() for part in theme.split("|"))
-        here = dice.row([i for i, kind in enumerate(nouns["kind"]) if kind in found], 0.6)
+        here = dice.row([i for i, kind in enumerate(nouns["kind"]) if kind in found], 0.5)
         at_places += [here] * len(places)
     done = {
         kind: dice.row([index["verb"][_past(verb)] for verb in verbs + lex.COMMON_VERBS], 0.4)
@@ -243,7 +245,7 @@ def _noun_tables(
         looks.append(Row(weights))
         prices.append(_zipf(dice.shuffled(index["number"].values())[:_PRICES], 0.5))
     return {
-        "noun_at": Table("noun", at_places, "place"),
+        "met": Table("noun", at_places, "place"),
         "act": Table("verb", [done[kind] for kind in nouns["kind"]], "noun"),
         "look": Table("adjective", looks, "noun"),
         "price": Table("number", prices, "noun"),

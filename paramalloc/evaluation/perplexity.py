@@ -81,9 +81,7 @@ def score(model: Transformer, held_out: HeldOut, end_of_text: int, numerics: Num
 
 
 @torch.inference_mode()
-def nats_per_document(
-    model: Transformer, held_out: HeldOut, end_of_text: int, numerics: Numerics
-) -> np.ndarray:
+def nats_per_document(model: Transformer, held_out: HeldOut, end_of_text: int, numerics: Numerics) -> np.ndarray:
     """Total nats of each document, (D,) float64."""
     length = model.shape.context_length
     windows = _windows(held_out.starts, length)
@@ -128,9 +126,7 @@ def _windows(starts: np.ndarray, length: int) -> list[_Window]:
     return windows
 
 
-def _assemble(
-    batch: list[_Window], tokens: np.ndarray, end_of_text: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _assemble(batch: list[_Window], tokens: np.ndarray, end_of_text: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and targets, (B, longest window) each, padded at the right, where a causal model never looks."""
     longest = max(window.size for window in batch)
     inputs = np.full((len(batch), longest), end_of_text, dtype=np.int64)

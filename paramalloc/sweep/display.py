@@ -137,9 +137,7 @@ def _gap(stage: StageRecorder, trial: TrialState) -> str:
     """Difference to the baseline of the same seed at the newest token count that both have reached."""
     if trial.task.is_baseline or not trial.rows:
         return ""
-    baseline = next(
-        (t for t in stage.trials.values() if t.task.is_baseline and t.task.seed == trial.task.seed), None
-    )
+    baseline = next((t for t in stage.trials.values() if t.task.is_baseline and t.task.seed == trial.task.seed), None)
     points = {row["tokens"]: row[JUDGED_BY] for row in baseline.rows} if baseline else {}
     shared = [row for row in trial.rows if row["tokens"] in points]
     return f"{shared[-1][JUDGED_BY] - points[shared[-1]['tokens']]:+.2f}" if shared else ""

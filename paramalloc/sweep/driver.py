@@ -104,9 +104,7 @@ class _Stages:
             rule = self.plan.config.ranking.kill_rule
             ranked = self._stage(
                 ranking_tasks(self.plan),
-                KillRule(self.plan.baseline.name, rule.margin_ppl, rule.window_tokens)
-                if rule.enabled
-                else None,
+                KillRule(self.plan.baseline.name, rule.margin_ppl, rule.window_tokens) if rule.enabled else None,
             )
             promotion = self._promote(ranked)
             finals = self._stage(finalist_tasks(self.plan, promotion.variants), None)

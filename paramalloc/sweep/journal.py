@@ -9,13 +9,24 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from cost import ledger
 from cost.summary import summarize
+from cost.timeline import MICROSECONDS, attempts
 from paramalloc.config import CostConfig
 from paramalloc.files import append_jsonl, read_jsonl, write_json
 from paramalloc.results import ResultsFolder
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What all attempts at one trial together took; `cost_usd` is None where no price is known."""
+
+    attempts: int
+    wall_seconds: float
+    cost_usd: float | None
 
 
 class Journal:
@@ -37,6 +48,7 @@ class Journal:
     ) -> None:
         self.folder, self.cost, self.say, self.clock = folder, cost, say, clock
         self.session = uuid.uuid4().hex[:12]
+        self.tokens: dict[tuple[str, str], int] = {}  # trained so far, by (stage, trial); for the price of a token
         self.bill(ledger.session_start)
 
     def tell(self, event: str, text: str, **fields: Any) -> None:
@@ -55,6 +67,18 @@ class Journal:
             budget_usd=self.cost.budget_usd,
             now=self.clock(),
             fixed_usd_per_hour=self.cost.fixed_usd_per_hour,
+            tokens_by_trial=self.tokens,
+        )
+
+    def spent(self, stage: str, trial: str) -> Spent:
+        """Attempts, wall time and dollars of one trial over all sessions so far."""
+        rows = ledger.parse(read_jsonl(self.folder.events))
+        own = [attempt for attempt in attempts(rows) if (attempt.stage, attempt.trial) == (stage, trial)]
+        billed = {(line["stage"], line["trial"]): line["usd"] for line in self.cost_summary()["by_trial"]}
+        return Spent(
+            attempts=len(own),
+            wall_seconds=sum(attempt.end - attempt.start for attempt in own) / MICROSECONDS,
+            cost_usd=billed.get((stage, trial)),
         )
 
     def write_cost_summary(self) -> None:

@@ -41,7 +41,11 @@ class Outcome:
 
 
 def trial_metrics(
-    config: SweepConfig, task: TrialTask, planned: VariantPlan, data: SweepData, outcome: Outcome,
+    config: SweepConfig,
+    task: TrialTask,
+    planned: VariantPlan,
+    data: SweepData,
+    outcome: Outcome,
     versions: dict[str, str | None],
 ) -> dict[str, Any]:
     """The content of metrics.json. Scores on all of dev and test are there for finished trials only."""

@@ -139,6 +139,7 @@ class StageRecorder:
         if len(kept) < len(trial.rows):
             self._rewrite_history(trial, kept)
         trial.rows.append(row)
+        self.journal.tokens[trial.task.stage, trial.task.name] = row["tokens"]
         append_jsonl(trial.folder.history, row)
         self._judge(trial, row)
 
@@ -229,34 +230,26 @@ class StageRecorder:
         if trial.status == RUNNING:
             self._bill_end(trial, status)
         trial.status = status
-        wall_seconds, attempts, cost_usd = self._spent(trial)
+        trained = trial.tokens if tokens is None else tokens
+        self.journal.tokens[trial.task.stage, trial.task.name] = trained
+        spent = self.journal.spent(trial.task.stage, trial.task.name)
         outcome = Outcome(
             status=status,
-            tokens=trial.tokens if tokens is None else tokens,
+            tokens=trained,
             last_evaluation=trial.rows[-1] if trial.rows else None,
             finished=trial.finished,
             device=trial.started["device"] if trial.started else None,
             precision=trial.started["precision"] if trial.started else None,
-            wall_seconds=wall_seconds,
-            lost_seconds=0.0 if attempts == 1 else None,
-            preemptions=max(0, attempts - 1),
-            cost_usd=cost_usd,
+            wall_seconds=spent.wall_seconds,
+            lost_seconds=0.0 if spent.attempts == 1 else None,
+            preemptions=max(0, spent.attempts - 1),
+            cost_usd=spent.cost_usd,
         )
         planned = self.plan[trial.task.variant]
         metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
         write_json(trial.folder.metrics, metrics)
         if status != FINISHED or not trial.task.keep_best:
             CheckpointStore(trial.folder.checkpoints).remove()
-
-    def _spent(self, trial: TrialState) -> tuple[float, int, float | None]:
-        """Wall seconds and dollars over all attempts at the trial, and how many attempts there were."""
-        bill = self.journal.cost_summary()
-        entry = next(
-            item
-            for item in bill["by_trial"]
-            if (item["stage"], item["trial"]) == (trial.task.stage, trial.task.name)
-        )
-        return entry["seconds"], entry["attempts"], entry["usd"]
 
     def _bill_end(self, trial: TrialState, status: str) -> None:
         self._bill(ledger.trial_end, trial, status=status)
@@ -274,6 +267,7 @@ class StageRecorder:
         """Rebuild what earlier sessions saw from their files: states first, then the rule's curves."""
         for trial in self.trials.values():
             trial.rows = read_jsonl(trial.folder.history)
+            self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
             if trial.folder.metrics.exists():
                 metrics = read_json(trial.folder.metrics)
                 trial.status = metrics["status"]

@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 
 from cost import ledger
 from paramalloc.config import EvaluationConfig, ResourcesConfig
@@ -64,12 +65,11 @@ class Cluster:
 def ray_session(verbose: bool) -> Iterator[Cluster]:
     """A local Ray on loopback, or the cluster of `RAY_ADDRESS`; a Ray that is already up is used and left alone."""
     os.environ.update({key: value for key, value in _QUIET.items() if key not in os.environ})
-    level = logging.INFO if verbose else logging.ERROR
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(level)
     ours = not ray.is_initialized()
     if ours:
-        _init(verbose, level)
+        _init(verbose)
+    # Tune logs each lost worker with a stack of its own; the recorder says it in one line.
+    logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
     try:
         yield _describe_cluster()
     finally:
@@ -77,11 +77,17 @@ def ray_session(verbose: bool) -> Iterator[Cluster]:
             ray.shutdown()
 
 
-def _init(verbose: bool, level: int) -> None:
-    common: dict[str, Any] = {"log_to_driver": verbose, "logging_level": level}
+def _init(verbose: bool) -> None:
+    common: dict[str, Any] = {
+        "log_to_driver": verbose,
+        "logging_level": logging.INFO if verbose else logging.ERROR,
+    }
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        ray.init(_node_ip_address="127.0.0.1", include_dashboard=True, dashboard_host="127.0.0.1", **common)
+        # Ray turns 127.0.0.1 into the machine's outward address, and then listens on all of them, unless it
+        # believes that this platform has no clusters; there is no public switch for it (Ray 2.60).
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        ray.init(include_dashboard=True, dashboard_host="127.0.0.1", **common)
         return
     try:
         ray.init(address=address, **common)

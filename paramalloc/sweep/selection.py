@@ -85,9 +85,7 @@ def promote(scores: Mapping[str, float], baseline: str, rules: FinalistsConfig) 
     return Promotion((baseline, *chosen), reason)
 
 
-def decide(
-    scores: Mapping[str, Mapping[int, SeedScore]], baseline: str, rules: FinalistsConfig
-) -> Verdict:
+def decide(scores: Mapping[str, Mapping[int, SeedScore]], baseline: str, rules: FinalistsConfig) -> Verdict:
     """The winner among the finalists.
 
     Args:
@@ -140,9 +138,7 @@ def _faster_of_ties(qualified: list[Comparison]) -> Comparison:
     return min(tied, key=lambda item: item.latency_ratio if item.latency_ratio is not None else math.inf)
 
 
-def _sentence(
-    winner: str, baseline: str, comparisons: list[Comparison], rules: FinalistsConfig
-) -> str:
+def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: FinalistsConfig) -> str:
     if not comparisons:
         return f"{baseline}, the baseline, stands: no challenger reached the final."
     item = next((c for c in comparisons if c.variant == winner), comparisons[0])
@@ -159,6 +155,4 @@ def _sentence(
     missed = f"less than the {rules.win_margin:.0%} asked for"
     why = f"but {' and '.join(costs)}" if item.improvement >= rules.win_margin else missed
     noise = ", within seed noise" if item.within_noise else ""
-    return (
-        f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}{noise}, {why}."
-    )
+    return f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}{noise}, {why}."

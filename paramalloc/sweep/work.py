@@ -35,16 +35,13 @@ class SweepData:
     baseline_test_tokens: int
 
 
-def make_sweep_data(
-    token_sets: Mapping[int, TokenSet], baseline_vocab: int, eval_interval_tokens: int
-) -> SweepData:
+def make_sweep_data(token_sets: Mapping[int, TokenSet], baseline_vocab: int, eval_interval_tokens: int) -> SweepData:
     """Cut the dev slice so that scoring it every `eval_interval_tokens` costs at most 5 % of the training."""
     baseline = token_sets[baseline_vocab]
     slice_tokens = EVALUATION_SHARE / _FORWARD_SHARE * eval_interval_tokens
     bytes_per_token = baseline.dev.bytes_per_document.sum() / len(baseline.dev.tokens)
     slices = {
-        vocab: take_documents(tokens.dev, int(slice_tokens * bytes_per_token))
-        for vocab, tokens in token_sets.items()
+        vocab: take_documents(tokens.dev, int(slice_tokens * bytes_per_token)) for vocab, tokens in token_sets.items()
     }
     return SweepData(
         token_sets=token_sets,
@@ -75,9 +72,7 @@ def run_trial(
         return _scores("dev", result, data.baseline_slice_tokens)
 
     reset_peak_memory(numerics.device)
-    trainer = Trainer(
-        task.run, tokens.train, evaluate_slice, numerics, checkpoints, keep_best=task.keep_best
-    )
+    trainer = Trainer(task.run, tokens.train, evaluate_slice, numerics, checkpoints, keep_best=task.keep_best)
     report(
         {
             "kind": "started",

@@ -193,9 +193,16 @@ def test_shares_above_one_are_scaled_to_the_node() -> None:
     assert seconds(bill) == {"a useful": 20 + 30, "b useful": 10}
 
 
-def test_a_node_that_two_sessions_saw_is_paid_for_once() -> None:
-    bill = bill_of(node_up(0), beat(60), node_up(40, session="s2"), beat(100, "s2"))
-    assert seconds(bill) == {"idle": 100}
+@pytest.mark.parametrize("gpus", [1, 8])
+@pytest.mark.parametrize(("second", "last"), [((40, 100), 100), ((20, 40), 60)])
+def test_a_node_that_two_sessions_saw_is_paid_for_once(second: tuple[int, int], last: int, gpus: int) -> None:
+    """Whether or not the second session, overlapping the first or within it, saw the same node."""
+    again = [node_up(second[0], session="s2", gpus=gpus), beat(second[1], "s2")]
+    assert seconds(bill_of(node_up(0), beat(60), *again)) == {"idle": last}
+
+
+def test_a_node_that_went_as_it_came_costs_nothing() -> None:
+    assert seconds(bill_of(node_up(10), node_down(10), beat(30))) == {}
 
 
 def test_device_hours_follow_what_the_node_was_at_the_time() -> None:
@@ -212,8 +219,9 @@ def test_a_price_applies_from_its_sample_on_and_the_first_before_it() -> None:
 def test_the_price_of_a_node_goes_before_that_of_its_market_and_other_markets_do_not_count() -> None:
     market = [ledger.price(time=0, usd_per_hour=7200, **MARKET)]
     elsewhere = ledger.price(time=0, usd_per_hour=9999, **MARKET | {"zone": "us-east-1b"})
+    other = ledger.price(time=0, usd_per_hour=9999, node="n3", **MARKET)
     nodes = [node_up(0, "n1", **MARKET), node_up(0, "n2", **MARKET), beat(10)]
-    bill = bill_of(*nodes, *market, elsewhere, ledger.price(time=5, usd_per_hour=3600, node="n2"))
+    bill = bill_of(*nodes, *market, elsewhere, other, ledger.price(time=5, usd_per_hour=3600, node="n2"))
     assert {charge.node: charge.amount.usd for charge in bill.charges} == {"n1": 20, "n2": 10}
 
 
@@ -233,3 +241,7 @@ def test_a_trial_on_a_node_that_never_came_up_is_named() -> None:
     bill = bill_of(node_up(0), start(0, "a", node="ghost"), beat(10))
     assert [trial.trial for trial in bill.unplaced] == ["a"]
     assert seconds(bill) == {"idle": 10}
+
+
+def test_a_trial_that_started_this_instant_is_not_misplaced() -> None:
+    assert bill_of(node_up(10), start(10)).unplaced == ()

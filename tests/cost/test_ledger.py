@@ -67,7 +67,7 @@ def test_a_torn_line_spoils_only_itself(tmp_path: Path) -> None:
         (at(1, event="trial_end", **TRIAL, status="killed", lost_seconds=-1), "lost_seconds", "-1"),
         (at(1, event="node_up", **NODE) | {"kind": "boss"}, "kind", "'boss'"),
         (at(1_700_000_000_000, event="heartbeat"), "time", "1700000000000"),
-        (at(float("nan"), event="heartbeat"), "time", "nan"),
+        ({"event": "price", "time": 1.0, "usd_per_hour": float("inf"), "node": "n1"}, "usd_per_hour", "inf"),
         ({"event": "heartbeat", "time": 1.0}, "session", "nothing"),
         ({"event": "price", "time": 1.0, "usd_per_hour": -0.1, "node": "n1"}, "usd_per_hour", "-0.1"),
         ({"event": "price", "time": 1.0, "usd_per_hour": True, "node": "n1"}, "usd_per_hour", "True"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -103,8 +102,12 @@ def _spend(summary: Row) -> None:
     summary["total_usd"] += 0.01
 
 
-def _move_between_nodes(summary: Row) -> None:
-    summary["by_node"][0]["usd"] += 0.01
+def _idle(summary: Row) -> None:
+    summary["by_use"]["idle"]["usd"] += 0.01
+
+
+def _lose_a_millisecond(summary: Row) -> None:
+    summary["by_trial"][0]["node_seconds"] -= 0.001
 
 
 def _forget_a_stage(summary: Row) -> None:
@@ -116,8 +119,8 @@ def _swap_variants(summary: Row) -> None:
     first["variant"], second["variant"] = second["variant"], first["variant"]
 
 
-def _lose_a_millisecond(summary: Row) -> None:
-    summary["by_trial"][0]["node_seconds"] -= 0.001
+def _spend_within_a_trial(summary: Row) -> None:
+    summary["by_trial"][0]["by_use"]["useful"]["usd"] += 0.01
 
 
 def _swap_uses(summary: Row) -> None:
@@ -131,22 +134,23 @@ def _pay_back(summary: Row) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "found"),
     [
-        _spend,
-        _move_between_nodes,
-        _forget_a_stage,
-        _swap_variants,
-        _lose_a_millisecond,
-        _swap_uses,
-        _pay_back,
+        (_spend, "the nodes"),
+        (_idle, "the uses:"),
+        (_lose_a_millisecond, "trials, idle and overhead"),
+        (_forget_a_stage, "the lines by stage"),
+        (_swap_variants, "the trials of variant"),
+        (_spend_within_a_trial, "the uses of trial"),
+        (_swap_uses, "the trials' useful"),
+        (_pay_back, "negative"),
     ],
 )
-def test_the_check_finds_every_contradiction(spoil: Callable[[Row], None]) -> None:
-    summary = copy.deepcopy(summary_of(laptop()))
+def test_the_check_finds_every_contradiction(spoil: Callable[[Row], None], found: str) -> None:
+    summary = summary_of(laptop())
     check(summary)
     spoil(summary)
-    with pytest.raises(UnbalancedBillError):
+    with pytest.raises(UnbalancedBillError, match=found):
         check(summary)
 
 

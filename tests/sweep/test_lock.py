@@ -34,9 +34,7 @@ def holder(tmp_path: Path) -> subprocess.Popen[str]:
     process.communicate()
 
 
-def test_a_second_driver_is_refused_and_told_who_was_first(
-    holder: subprocess.Popen[str], tmp_path: Path
-) -> None:
+def test_a_second_driver_is_refused_and_told_who_was_first(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"process {holder.pid} on "), sole_driver(tmp_path / ".lock"):
         pass
 

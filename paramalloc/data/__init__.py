@@ -1,0 +1,1 @@
+"""From text to batches: corpora, the tokenizer, cached tokens, and what a training step is fed."""

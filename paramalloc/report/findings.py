@@ -1,0 +1,139 @@
+"""What a careful reader has to be told beside the numbers: what is missing, and how far the result reaches.
+
+Always holds: every sentence is computed from the result files; none is said that they do not bear out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from cost.ledger import parse
+from cost.timeline import attempts
+from paramalloc.report.formats import listed, millions, percent, significant, span
+from paramalloc.report.load import UNFINISHED, SweepResults
+from paramalloc.report.variants import VariantResult, measure
+from paramalloc.results import DIVERGED, FAILED, FINISHED
+
+
+def missing(results: SweepResults, variants: list[VariantResult]) -> list[str]:
+    """What the sweep has still to do, in words; empty once it has a winner."""
+    if results.decided("winner"):
+        return []
+    found = []
+    for variant in variants:
+        run = variant.ranking
+        if run is None:
+            found.append(f"{variant.name} has not been ranked")
+        elif run.status == UNFINISHED:
+            budget = variant.plan["ranking"]["tokens"]
+            found.append(
+                f"the ranking of {variant.name} stands at {millions(run.tokens)} of {millions(budget)} tokens"
+            )
+    promotion = results.decided("promote")
+    if promotion is None:
+        return [*found, "no finalists have been chosen"]
+    seeds = len(results.config.finalists.seeds)
+    for variant in variants:
+        ended = sum(trial.status != UNFINISHED for trial in variant.finals)
+        if variant.name in promotion["variants"] and ended < seeds:
+            found.append(f"{variant.name} has ended {ended} of {seeds} finalist runs")
+    return [*found, "no winner has been named"]
+
+
+def mishaps(results: SweepResults) -> list[str]:
+    """Trials that failed or diverged, and where to look."""
+    found = []
+    for trial in results.trials:
+        if trial.status == FAILED:
+            found.append(f"{trial.name} failed in the {trial.stage}: see `{trial.stage}/{trial.name}/error.txt`")
+        elif trial.status == DIVERGED:
+            found.append(f"{trial.name} diverged in the {trial.stage} by {millions(trial.tokens)} tokens")
+    return found
+
+
+def limits(results: SweepResults, variants: list[VariantResult]) -> list[str]:
+    """How far the result reaches, one sentence or two each."""
+    return [
+        *_seeds(results, variants),
+        *_kill_rule(results, variants),
+        *(f"{warning[0].upper()}{warning[1:]}." for warning in results.plan["warnings"]),
+        *_learning_rate(results),
+        *_shapes(variants),
+        *_shared_machine(results),
+    ]
+
+
+def _seeds(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
+    counts = [len(variant.finished_finals) for variant in variants if variant.finished_finals]
+    seeds = min(counts, default=0)
+    if seeds == 1:
+        yield "A finalist with a single finished seed: its difference to the others cannot be told from seed noise."
+    elif seeds > 1:
+        # The relative standard error of a standard deviation of n normal values is about 1 / sqrt(2 (n - 1)).
+        yield (
+            f"{seeds} seeds for a finalist: a standard error from so few is itself uncertain by about "
+            f"{percent(1 / math.sqrt(2 * (seeds - 1)), 0)}, and two of them are not a 95% interval."
+        )
+    yield "The ranking is one seed for each variant, so a variant may have been ranked out by seed noise."
+
+
+def _kill_rule(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
+    rule = results.config.ranking.kill_rule
+    killed = [row["variant"] for row in results.decisions if row["decision"] == "kill"]
+    if not killed:
+        return
+    unit = measure(results.config)
+    text = (
+        f"{listed(killed)} {'was' if len(killed) == 1 else 'were'} stopped on one run's curve by a margin of "
+        f"{rule.margin_ppl:g} PPL, on a slice of dev, and {'has' if len(killed) == 1 else 'have'} no final score"
+    )
+    baseline = next(variant for variant in variants if variant.is_baseline)
+    sd = baseline.over_seeds(unit.dev).sd
+    if sd:
+        text += f"; the baseline's own finalists differ by {significant(sd, 2)} PPL (sd over seeds)"
+    yield text + "."
+
+
+def _learning_rate(results: SweepResults) -> Iterator[str]:
+    rates = {variant.training.learning_rate for variant in results.config.variants}
+    if len(rates) == 1 and len(results.config.variants) > 1:
+        yield f"The peak learning rate, {rates.pop():g}, is the same for all variants and was tuned for none."
+
+
+def _shapes(variants: list[VariantResult]) -> Iterator[str]:
+    """At a fixed total a knob cannot move alone: width, depth, and by rounding the other knob move too."""
+    moved = []
+    for words, key in (("width (d_model {})", "d_model"), ("depth ({} layers)", "n_layers")):
+        values = [variant.plan[key] for variant in variants]
+        if len(set(values)) > 1:
+            moved.append(words.format(span(values)))
+    if moved:
+        yield (
+            f"Variants also differ in {listed(moved)}: the effect is of the whole allocation, not of one knob alone."
+        )
+
+
+def _shared_machine(results: SweepResults) -> Iterator[str]:
+    together = trials_at_once(results)
+    finished = any(trial.status == FINISHED for trial in results.trials)
+    if finished and together > 1:
+        yield (
+            f"Up to {together} trials ran at once on one machine, so latency and tokens/s were measured among "
+            "neighbours."
+        )
+
+
+def trials_at_once(results: SweepResults) -> int:
+    """The most trials that held a share of one node at the same time, by events.jsonl."""
+    edges = [
+        (time, change, attempt.node)
+        for attempt in attempts(parse(results.events))
+        for time, change in ((attempt.start, 1), (attempt.end, -1))
+    ]
+    running: dict[str, int] = {}
+    most = 0
+    for _, change, node in sorted(edges):  # at one instant ends come before starts
+        running[node] = running.get(node, 0) + change
+        most = max(most, running[node])
+    return most

@@ -1,0 +1,69 @@
+"""What a sweep varies: the one knob its variants differ in, as the axis of a figure.
+
+Always holds: a pure function of sweep.yaml and plan.json; share and expansion are those that the solver achieved,
+not those asked for; with several knobs, or one that is no number, variants stand side by side by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from paramalloc.config import SweepConfig, Variant
+from paramalloc.report.load import Json
+
+# How a run is carried out on a machine, not what is trained.
+_NOT_SWEPT = frozenset({"micro_batch_size", "checkpoint_seconds"})
+_ACHIEVED = {"embedding_ratio": "embedding_share", "glu_expansion": "glu_expansion"}
+_LABELS = {
+    "embedding_ratio": "embedding share of all parameters (achieved)",
+    "glu_expansion": "SwiGLU expansion d_ff / d_model (achieved)",
+    "vocab_size": "vocabulary size (tokens)",
+    "total_params": "total parameters",
+    "context_length": "context length (tokens)",
+    "learning_rate": "peak learning rate",
+    "batch_size": "batch size (sequences per step)",
+    "tokens": "training budget (tokens)",
+}
+
+
+@dataclass(frozen=True)
+class Knob:
+    """An axis: `name` as in metrics.json, `values` by variant, or None for an axis of variant names."""
+
+    name: str
+    label: str
+    values: Mapping[str, float] | None
+
+
+def swept_knob(config: SweepConfig, plan: Json) -> Knob:
+    """The axis along which this sweep's variants differ. `plan` is plan.json's content."""
+    knobs = differing_knobs(config)
+    if len(knobs) != 1:
+        differ = f" (differing in {', '.join(knobs)})" if knobs else ""
+        return Knob("variant", f"variant{differ}", None)
+    (name,) = knobs
+    label = _LABELS.get(name, name)
+    values = {variant.name: _flat(variant)[name] for variant in config.variants}
+    if name in _ACHIEVED:
+        achieved = _ACHIEVED[name]
+        return Knob(achieved, label, {item["name"]: float(item[achieved]) for item in plan["variants"]})
+    if not all(_is_number(value) for value in values.values()):
+        return Knob(name, f"variant (differing in {name})", None)
+    return Knob(name, label, values)
+
+
+def differing_knobs(config: SweepConfig) -> list[str]:
+    """Names of the model and training knobs that are not the same for every variant, in the schema's order."""
+    flat = [_flat(variant) for variant in config.variants]
+    return [name for name in flat[0] if any(knobs[name] != flat[0][name] for knobs in flat)]
+
+
+def _flat(variant: Variant) -> dict[str, Any]:
+    knobs = variant.model.model_dump() | variant.training.model_dump()
+    return {name: value for name, value in knobs.items() if name not in _NOT_SWEPT}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,127 @@
+"""Result files in, plain tables out: everything that a report is made from, read once.
+
+Always holds: only files that the sweep wrote are read; a trial without metrics.json is there as `unfinished`, with
+the history it has; trials come in the order stage, variant (the baseline first), seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paramalloc.config import SweepConfig
+from paramalloc.errors import UserError
+from paramalloc.files import read_json, read_jsonl
+from paramalloc.results import FINALISTS, RANKING, SCHEMA_VERSION, ResultsFolder, TrialFolder
+from paramalloc.sweep_file import load_sweep
+
+UNFINISHED = "unfinished"
+STAGES = (RANKING, FINALISTS)
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run as its files tell it. `metrics` is empty while it is unfinished."""
+
+    stage: str
+    name: str
+    variant: str
+    status: str
+    metrics: Json
+    history: tuple[Json, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained when it ended, or at its newest evaluation; 0 before the first."""
+        return int(self.metrics["tokens"] if self.metrics else self.history[-1]["tokens"] if self.history else 0)
+
+    @property
+    def last_evaluation(self) -> Json | None:
+        """The newest scores on the fixed slice of dev; they do not compare with those on all of dev."""
+        return self.history[-1] if self.history else None
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """A results folder in memory. `cost` is None before the first COST_SUMMARY.json."""
+
+    config: SweepConfig
+    plan: Json
+    trials: tuple[Trial, ...]
+    decisions: tuple[Json, ...]
+    events: tuple[Json, ...]
+    cost: Json | None
+
+    def decided(self, kind: str) -> Json | None:
+        """The first decision of one kind: `promote` or `winner`."""
+        return next((row for row in self.decisions if row["decision"] == kind), None)
+
+
+def load_results(folder: ResultsFolder) -> SweepResults:
+    """Read a results folder.
+
+    Errors: UserError when it is none, or when a file is damaged or of another version.
+    """
+    for needed in (folder.sweep, folder.plan):
+        if not needed.exists():
+            got = f"no {needed.name} in it" if folder.root.is_dir() else "no such folder"
+            raise UserError(str(folder.root), got, "give the results folder of a sweep, such as results/smoke")
+    config = load_sweep(folder.sweep)
+    events = read_jsonl(folder.events)
+    started = {(row["stage"], row["trial"]): row["variant"] for row in events if row["event"] == "trial_start"}
+    order = {variant.name: rank for rank, variant in enumerate(config.variants)}
+    trials = (
+        trial
+        for stage in STAGES
+        for trial in sorted(
+            _stage_trials(folder, stage, started),
+            key=lambda trial: (order.get(trial.variant, len(order)), _seed(trial), trial.name),
+        )
+    )
+    return SweepResults(
+        config=config,
+        plan=_read(folder.plan),
+        trials=tuple(trials),
+        decisions=tuple(read_jsonl(folder.decisions)),
+        events=tuple(events),
+        cost=_read(folder.cost_summary) if folder.cost_summary.exists() else None,
+    )
+
+
+def _stage_trials(folder: ResultsFolder, stage: str, started: dict[tuple[str, str], str]) -> Iterator[Trial]:
+    """The stage's trials that have ended, or of which events.jsonl says what they are."""
+    for files in folder.trials(stage):
+        metrics = _read_metrics(files)
+        variant = metrics["variant"] if metrics else started.get((stage, files.name))
+        if variant is not None:
+            status = metrics["status"] if metrics else UNFINISHED
+            yield Trial(stage, files.name, variant, status, metrics, tuple(read_jsonl(files.history)))
+
+
+def _read_metrics(files: TrialFolder) -> Json:
+    if not files.metrics.exists():
+        return {}
+    metrics = _read(files.metrics)
+    version = metrics.get("schema_version")
+    if version != SCHEMA_VERSION:
+        allowed = f"this program reads {SCHEMA_VERSION}; use the one that made these results"
+        raise UserError(str(files.metrics), f"schema_version {version}", allowed)
+    return metrics
+
+
+def _seed(trial: Trial) -> float:
+    return float(trial.metrics["seed"]) if trial.metrics else math.inf
+
+
+def _read(path: Path) -> Json:
+    try:
+        value = read_json(path)
+    except ValueError as error:
+        raise UserError(str(path), f"no valid JSON ({error})", "restore the file, or run the sweep afresh") from error
+    if not isinstance(value, dict):
+        raise UserError(str(path), f"a {type(value).__name__}", "restore the file, or run the sweep afresh")
+    return value

@@ -1,0 +1,80 @@
+"""The plan: every shipped sweep can be planned, says the truth, and warns where it should."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from paramalloc.errors import UserError
+from paramalloc.plan import CorpusSize, make_plan, plan_as_json, print_plan, warnings
+from paramalloc.sweep_file import check_sweep, load_sweep
+
+SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
+AMPLE = 10**9
+
+
+def size(plan: object, tokens: int = AMPLE) -> CorpusSize:
+    return CorpusSize({item.shape.vocab_size: tokens for item in plan.variants}, estimated=False)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_shipped_sweep_has_a_plan_within_half_a_percent(path: Path) -> None:
+    config = load_sweep(path)
+    plan = make_plan(config)
+    assert [item.name for item in plan.variants][0] == config.baseline_name
+    for item in plan.variants:
+        asked = item.variant.model
+        assert item.shape.total_params == pytest.approx(asked.total_params, rel=0.005)
+        assert item.shape.embedding_share == pytest.approx(asked.embedding_ratio, rel=0.1)
+        assert item.shape.glu_expansion == pytest.approx(asked.glu_expansion, rel=0.1)
+    assert any(path.stem == "embed" for path in SWEEPS)
+
+
+def test_steps_tokens_and_epochs_add_up() -> None:
+    config = check_sweep(
+        {
+            "name": "t",
+            "model": {"total_params": 250_000, "vocab_size": 1024, "context_length": 128},
+            "experiments": [{"name": "a"}],
+            "training": {"tokens": 1_000_000, "batch_size": 16},
+            "ranking": {"tokens": 100_000},
+        }
+    )
+    plan = make_plan(config)
+    (item,) = plan_as_json(plan, size(plan, 500_000))["variants"]
+    assert item["ranking"]["steps"] == 49  # 100,000 / 2,048 = 48.8
+    assert item["ranking"]["tokens"] == 49 * 2048
+    assert item["final"]["epochs_over_corpus"] == pytest.approx(489 * 2048 / 500_000)
+    assert item["final"]["train_flops"] == item["flops_per_token"] * item["final"]["tokens"]
+    assert sum(item["params"].values()) == item["total_params"]
+
+
+def test_an_impossible_shape_is_named_by_its_experiment() -> None:
+    config = check_sweep(
+        {"name": "t", "experiments": [{"name": "a"}, {"name": "b", "embedding_ratio": 0.95, "tied": False}]}
+    )
+    with pytest.raises(UserError, match=r"^experiments\[1\]"):
+        make_plan(config)
+
+
+def test_the_reader_is_warned_of_few_steps_many_epochs_and_a_rule_that_cannot_act() -> None:
+    config = check_sweep({"name": "t", "experiments": [{"name": "a"}], "ranking": {"tokens": 1_000_000}})
+    plan = make_plan(config)
+    texts = warnings(plan, size(plan, 2_000_000))
+    assert "only 8 steps" in texts[0]
+    assert "25.0 times over the corpus" in texts[1]
+    assert "the rule can never act" in texts[2]
+    calm = make_plan(check_sweep({"name": "t", "experiments": [{"name": "a"}], "training": {"batch_size": 16}}))
+    assert warnings(calm, size(calm)) == []
+
+
+def test_the_printed_plan_names_every_variant_and_warning() -> None:
+    plan = make_plan(load_sweep(next(path for path in SWEEPS if path.stem == "embed")))
+    stream = io.StringIO()
+    print_plan(plan, CorpusSize({16_000: 120_000_000}, estimated=True), Console(file=stream, width=140))
+    text = stream.getvalue()
+    for part in ("emb35", "emb25", "emb45", "warning:", "~0.42", "estimated"):
+        assert part in text
