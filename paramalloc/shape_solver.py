@@ -20,6 +20,7 @@ from paramalloc.config import ModelConfig
 
 MIN_D_MODEL = 8
 MAX_LAYERS = 1024
+MAX_EXPANSION = 64  # the most that a request can ask for
 
 # Steps of 4 are fine enough at the widths of a 10M model; narrower ones need finer steps, or rounding alone
 # would move the share by several percent. Wider ones can afford multiples that suit matrix units and heads.
@@ -114,7 +115,8 @@ def _fitting_d_ff(model: ModelConfig, d_model: int, n_layers: int) -> Iterator[t
     """(d_ff, distance from the total) on either side of the best d_ff, as far as the total allows them."""
     without_glu = _outside_layers(model, d_model) + n_layers * (4 * d_model * d_model + 4 * d_model)
     room, slack, per_channel = model.total_params - without_glu, _slack(model), 3 * n_layers * d_model
-    least, most = max(1, -(-(room - slack) // per_channel)), (room + slack) // per_channel
+    least = max(1, -(-(room - slack) // per_channel))
+    most = min(MAX_EXPANSION * d_model, (room + slack) // per_channel)
     best = min(max(model.glu_expansion * d_model, least), most)
     step = min(_step(d_model), _step(best))
     for d_ff in (math.floor(best / step) * step, math.ceil(best / step) * step):

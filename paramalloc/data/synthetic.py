@@ -37,7 +37,7 @@ OPENINGS = {
 CLOSINGS = {
     "story": [
         "{hero} took the {thing} to {hero.town} . it was {j.a:judgement|mood} day . the end .",
-        "{friend} took the {thing} to {friend.town} . it was {j.a:judgement|mood} day . the end .",
+        "so {friend} took the {thing} to {friend.town} . it was {j.a:judgement|mood} day . the end .",
     ],
     "letter": [
         "i will send the {thing} . it was {j.a:judgement|mood} day . yours , {hero} .",

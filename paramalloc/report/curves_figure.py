@@ -18,8 +18,8 @@ from paramalloc.report.formats import millions
 from paramalloc.report.load import Trial
 from paramalloc.report.style import (
     GREY,
-    Look,
     WIDTH_INCHES,
+    Look,
     few_round_ticks,
     new_figure,
     plain_ticks,
@@ -91,7 +91,7 @@ def draw_curves(curves: Sequence[Curve], baseline: str, measure: Measure, looks:
     upper.set_ylabel(f"{measure.label} (slice)")
     if gaps:
         _draw_gaps(lowest, gaps, looks)
-        lowest.set_ylabel(f"gap to {short_name(baseline)} (%)")
+        lowest.set_ylabel("gap to baseline (%)")
     lowest.set_xlabel("training tokens (millions)")
     lowest.set_xlim(left=0)
     figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=columns)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from paramalloc.report.curves_figure import draw_curves, finalist_curves, ranking_curves
 from paramalloc.report.knob import swept_knob
+from paramalloc.report.knob_axis import KnobAxis
 from paramalloc.report.knob_figure import KnobFigure
 from paramalloc.report.load import SweepResults
 from paramalloc.report.style import looks, save, style
@@ -39,10 +40,11 @@ def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
 def _figures(results: SweepResults) -> list[tuple[str, str, Figure]]:
     config, variants = results.config, variant_results(results)
     unit, baseline = measure(config), config.baseline_name
-    appearance = looks([variant.name for variant in variants], baseline)
-    knob = swept_knob(config, results.plan)
+    names = [variant.name for variant in variants]
+    appearance, knob = looks(names, baseline), swept_knob(config, results.plan)
+    axis = KnobAxis(knob, names, baseline)
     found = []
-    against = KnobFigure(knob, variants, unit, appearance, bits_per_byte_factor(results, unit.dev)).draw()
+    against = KnobFigure(axis, variants, unit, appearance, bits_per_byte_factor(results, unit.dev)).draw()
     if against:
         found.append((f"ppl_vs_{knob.name}", f"{unit.label} on all of dev against {knob.label}", against))
     for name, stage, curves in (

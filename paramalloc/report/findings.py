@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from cost.ledger import parse
-from cost.timeline import attempts
 from paramalloc.report.formats import listed, millions, percent, significant, span
 from paramalloc.report.load import UNFINISHED, SweepResults
 from paramalloc.report.variants import VariantResult, measure
@@ -125,10 +123,10 @@ def _shared_machine(results: SweepResults) -> Iterator[str]:
 
 
 def trials_at_once(results: SweepResults) -> int:
-    """The most trials that held a share of one node at the same time, by events.jsonl."""
+    """The most trials that held a share of one node at the same time."""
     edges = [
         (time, change, attempt.node)
-        for attempt in attempts(parse(results.events))
+        for attempt in results.attempts
         for time, change in ((attempt.start, 1), (attempt.end, -1))
     ]
     running: dict[str, int] = {}

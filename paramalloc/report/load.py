@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cost import CostError
+from cost.ledger import parse
+from cost.timeline import Attempt, attempts
 from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
@@ -47,13 +50,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """A results folder in memory. `cost` is None before the first COST_SUMMARY.json."""
+    """A results folder in memory. `attempts`: who held a node when; `cost`: None before the first COST_SUMMARY.json."""
 
     config: SweepConfig
     plan: Json
     trials: tuple[Trial, ...]
     decisions: tuple[Json, ...]
-    events: tuple[Json, ...]
+    attempts: tuple[Attempt, ...]
     cost: Json | None
 
     def decided(self, kind: str) -> Json | None:
@@ -71,8 +74,8 @@ def load_results(folder: ResultsFolder) -> SweepResults:
             got = f"no {needed.name} in it" if folder.root.is_dir() else "no such folder"
             raise UserError(str(folder.root), got, "give the results folder of a sweep, such as results/smoke")
     config = load_sweep(folder.sweep)
-    events = read_jsonl(folder.events)
-    started = {(row["stage"], row["trial"]): row["variant"] for row in events if row["event"] == "trial_start"}
+    tries = _read_attempts(folder)
+    started = {(attempt.stage, attempt.trial): attempt.variant for attempt in tries}
     order = {variant.name: rank for rank, variant in enumerate(config.variants)}
     trials = (
         trial
@@ -87,7 +90,7 @@ def load_results(folder: ResultsFolder) -> SweepResults:
         plan=_read(folder.plan),
         trials=tuple(trials),
         decisions=tuple(read_jsonl(folder.decisions)),
-        events=tuple(events),
+        attempts=tries,
         cost=_read(folder.cost_summary) if folder.cost_summary.exists() else None,
     )
 
@@ -100,6 +103,13 @@ def _stage_trials(folder: ResultsFolder, stage: str, started: dict[tuple[str, st
         if variant is not None:
             status = metrics["status"] if metrics else UNFINISHED
             yield Trial(stage, files.name, variant, status, metrics, tuple(read_jsonl(files.history)))
+
+
+def _read_attempts(folder: ResultsFolder) -> tuple[Attempt, ...]:
+    try:
+        return attempts(parse(read_jsonl(folder.events)))
+    except CostError as error:
+        raise UserError(str(folder.events), f"a row that cannot be right ({error})", "restore the file") from error
 
 
 def _read_metrics(files: TrialFolder) -> Json:

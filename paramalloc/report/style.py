@@ -24,7 +24,7 @@ from paramalloc.report.formats import significant
 
 DPI = 300
 WIDTH_INCHES = 3.5  # one column of a two-column page
-_LONGEST_NAME = 22
+_LONGEST_NAME = 28
 GREY = "#444444"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("s", "^", "D", "v", "P", "p", "<")  # as many as do not divide by the colours, so that pairs differ
@@ -87,7 +87,7 @@ def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
 
 def short_name(name: str) -> str:
     """A long name without its middle, so that it leaves room for the data."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[:11]}…{name[-10:]}"
+    return name if len(name) <= _LONGEST_NAME else f"{name[:14]}…{name[-13:]}"
 
 
 def new_figure(height_inches: float) -> Figure:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -65,6 +65,7 @@ class Display:
         self._stop_table()
         if self._stage and not self._live:
             self.console.print(stage_table(self._stage))
+            self.console.print()
         self._stage = None
 
     def _stop_table(self) -> None:
@@ -74,15 +75,24 @@ class Display:
 
 def stage_table(stage: StageRecorder) -> Table:
     """One row per trial: how far it is, how good, how far from the baseline, how fast, and when it will be done."""
-    table = Table(box=None, pad_edge=False, header_style="bold", caption=_remaining(stage), caption_justify="left")
-    for header in ("stage", "trial", "tokens", "dev PPL", "gap", "state", "tokens/s", "ETA"):
-        table.add_column(header, justify="left" if header in ("stage", "trial", "state") else "right")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        title=_remaining(stage),
+        title_justify="left",
+        title_style="bold",
+        caption="* baseline; PPL on a fixed slice of dev",
+        caption_justify="left",
+    )
+    for header in ("trial", "Mtokens", "dev PPL", "gap", "state", "tokens/s", "ETA"):
+        justify: JustifyMethod = "left" if header in ("trial", "state") else "right"
+        table.add_column(header, justify=justify, no_wrap=True)
     for trial in stage.trials.values():
         rate = tokens_per_second(trial)
         table.add_row(
-            trial.task.stage,
-            trial.task.name + (" (baseline)" if trial.task.is_baseline else ""),
-            f"{trial.tokens / 1e6:.2f}M / {trial.task.budget_tokens / 1e6:.2f}M",
+            trial.task.name + (" *" if trial.task.is_baseline else ""),
+            f"{trial.tokens / 1e6:.2f}/{trial.task.budget_tokens / 1e6:.2f}",
             f"{_ppl(trial):.2f}" if trial.rows else "",
             _gap(stage, trial),
             Text(trial.status, style=_COLOURS.get(trial.status, "dim")),

@@ -1,0 +1,224 @@
+"""The sweep as a user runs it: to its report, twice, with a trial that fails, with a driver that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from paramalloc.config import SweepConfig
+from paramalloc.errors import UserError
+from paramalloc.files import read_json, read_jsonl
+from paramalloc.results import FINALISTS, MEASURED_FIELDS, RANKING, ResultsFolder
+from paramalloc.sweep.driver import EXIT_TRIAL_FAILED, BaselineLostError, run_sweep
+from paramalloc.sweep_file import dump_sweep
+
+TUNE_MAIN = Path(__file__).parents[2] / "tune_main.py"
+EXIT_INTERRUPTED = 130
+DEADLINE_SECONDS = 120
+
+
+def without_measurements(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_measurements(inner) for key, inner in value.items() if key not in MEASURED_FIELDS}
+    return [without_measurements(inner) for inner in value] if isinstance(value, list) else value
+
+
+def numbers(folder: ResultsFolder) -> dict[str, Any]:
+    """All that a sweep found out: metrics, curves and decisions, without what measures the machine or the day."""
+    found: dict[str, Any] = {}
+    for stage in (RANKING, FINALISTS):
+        for trial in folder.trials(stage):
+            found[f"{stage}/{trial.name}"] = without_measurements(read_json(trial.metrics))
+            found[f"{stage}/{trial.name}/history"] = without_measurements(read_jsonl(trial.history))
+    for row in read_jsonl(folder.decisions):
+        row.pop("time")
+        comparisons = row.pop("comparisons", [])
+        row.pop("sentence", None)
+        found[f"{row['decision']}/{row.get('trial', '')}"] = [row, [c["improvement"] for c in comparisons]]
+    return found
+
+
+def run(config: SweepConfig, folder: ResultsFolder, expected: int = 0) -> str:
+    """Run a sweep in this process; returns what it printed."""
+    path = folder.root.with_suffix(".log")
+    with path.open("w") as stream:
+        assert run_sweep(config, folder, Console(file=stream, width=100), verbose=False) == expected
+    return path.read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., SweepConfig], local_ray: None
+) -> tuple[ResultsFolder, str]:
+    """One sweep that ran through without a disturbance, and what it printed."""
+    folder = ResultsFolder(tmp_path_factory.mktemp("results") / "tiny")
+    return folder, run(tiny(), folder)
+
+
+def statuses(folder: ResultsFolder, stage: str) -> dict[str, str]:
+    return {trial.name: read_json(trial.metrics)["status"] for trial in folder.trials(stage)}
+
+
+def test_a_sweep_goes_through_ranking_a_kill_and_finalists_to_its_report(
+    undisturbed: tuple[ResultsFolder, str],
+) -> None:
+    folder, said = undisturbed
+    assert statuses(folder, RANKING) == {"base": "finished", "slow": "killed", "wide": "finished"}
+    assert set(statuses(folder, FINALISTS)) == {f"{name}-seed{seed}" for name in ("base", "wide") for seed in (0, 1)}
+    assert "slow killed at 0.01M tokens" in said
+    verdict = next(row for row in read_jsonl(folder.decisions) if row["decision"] == "winner")
+    assert verdict["sentence"] in folder.report.read_text()
+    assert verdict["sentence"] in " ".join(said.split())
+    for path in (folder.sweep, folder.plan, folder.events, folder.cost_summary, folder.summary_csv):
+        assert path.stat().st_size > 0
+
+
+def test_the_kill_is_the_one_that_the_curves_on_disk_call_for(undisturbed: tuple[ResultsFolder, str]) -> None:
+    folder, _ = undisturbed
+    base, slow = (read_jsonl(folder.trial(RANKING, name).history) for name in ("base", "slow"))
+    (kill,) = [row for row in read_jsonl(folder.decisions) if row["decision"] == "kill"]
+    gaps = {s["tokens"]: s["dev_ppl"] - b["dev_ppl"] for b, s in zip(base, slow, strict=False)}
+    assert kill["gap_ppl"] == gaps[kill["tokens"]]
+    window = [gap for tokens, gap in gaps.items() if kill["tokens"] - kill["for_tokens"] <= tokens]
+    assert min(window) >= 5.0
+    assert kill["for_tokens"] >= 4_000
+    assert slow[-1]["tokens"] == kill["tokens"] < base[-1]["tokens"]
+    assert not folder.trial(RANKING, "slow").checkpoints.exists()
+
+
+def test_history_has_each_evaluation_once_and_metrics_say_what_was_trained(
+    undisturbed: tuple[ResultsFolder, str],
+) -> None:
+    folder, _ = undisturbed
+    for stage in (RANKING, FINALISTS):
+        for trial in folder.trials(stage):
+            tokens = [row["tokens"] for row in read_jsonl(trial.history)]
+            assert tokens == sorted(set(tokens))
+            metrics = read_json(trial.metrics)
+            assert metrics["tokens"] == tokens[-1]
+            finished = metrics["status"] == "finished"
+            assert (metrics["test_bpb"] is not None) == finished
+            assert (metrics["latency_ms"] is not None) == finished
+            assert metrics["smallbench"] is None
+
+
+def test_the_bill_adds_up_and_knows_every_trial(undisturbed: tuple[ResultsFolder, str]) -> None:
+    folder, _ = undisturbed
+    bill = read_json(folder.cost_summary)
+    assert {(line["stage"], line["trial"]) for line in bill["by_trial"]} == {
+        (stage, trial.name) for stage in (RANKING, FINALISTS) for trial in folder.trials(stage)
+    }
+    assert bill["total_usd"] == 0
+    milliseconds = [round(1000 * use["node_seconds"]) for use in bill["by_use"].values()]
+    assert sum(milliseconds) == round(1000 * bill["node_seconds"]) > 0
+
+
+def test_a_second_run_of_a_finished_sweep_changes_nothing(
+    undisturbed: tuple[ResultsFolder, str], tiny: Callable[..., SweepConfig]
+) -> None:
+    folder, _ = undisturbed
+    before = {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    assert "done already" in run(tiny(), folder)
+    assert before == {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+
+
+def test_a_changed_sweep_is_refused_with_the_difference_and_a_changed_budget_is_not(
+    undisturbed: tuple[ResultsFolder, str], tiny: Callable[..., SweepConfig]
+) -> None:
+    folder, _ = undisturbed
+    with pytest.raises(UserError, match=r"model\.total_params: 100000 -> 120000") as caught:
+        run(tiny(model={"total_params": 120_000}), folder)
+    assert "--fresh" in str(caught.value)
+    assert "done already" in run(tiny(cost={"budget_usd": 7}), folder)
+
+
+def test_a_trial_that_raises_or_diverges_is_recorded_and_stops_no_other(
+    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
+) -> None:
+    config = tiny(
+        experiments=[
+            {"name": "base"},
+            {"name": "broken", "precision": "fp16"},  # which no CPU runs
+            {"name": "explosive", "learning_rate": 1e30},
+            {"name": "wide", "glu_expansion": 4.0},
+        ],
+        ranking={"kill_rule": {"enabled": False}},
+        finalists={"seeds": [0]},
+    )
+    folder = ResultsFolder(tmp_path / "faulty")
+    said = run(config, folder, expected=EXIT_TRIAL_FAILED)
+    assert statuses(folder, RANKING) == {
+        "base": "finished",
+        "broken": "failed",
+        "explosive": "diverged",
+        "wide": "finished",
+    }
+    assert "training.precision" in folder.trial(RANKING, "broken").error.read_text()
+    assert "Traceback" in folder.trial(RANKING, "broken").error.read_text()
+    assert "broken failed:" in said
+    assert "explosive diverged" in said
+    assert set(statuses(folder, FINALISTS)) == {"base-seed0", "wide-seed0"}
+
+
+def test_a_baseline_that_fails_ends_the_sweep_with_the_reason(
+    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
+) -> None:
+    config = tiny(experiments=[{"name": "base", "precision": "fp16"}, {"name": "wide", "glu_expansion": 4.0}])
+    with pytest.raises(BaselineLostError, match="base failed"):
+        run(config, ResultsFolder(tmp_path / "lost"))
+
+
+def start(sweep: Path, folder: ResultsFolder) -> subprocess.Popen[str]:
+    command = [sys.executable, str(TUNE_MAIN), str(sweep), "--results", str(folder.root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Poll for something the process will do; fails when it ends first, or after two minutes."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbers(
+    tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str]
+) -> None:
+    """Ctrl-C in ranking, then SIGKILL in ranking, then SIGKILL in finalists, then left alone."""
+    sweep = tmp_path / "tiny.yaml"
+    sweep.write_text(dump_sweep(tiny()))
+    folder = ResultsFolder(tmp_path / "tiny")
+
+    def rows(stage: str) -> int:
+        return sum(len(read_jsonl(trial.history)) for trial in folder.trials(stage))
+
+    for stage, at_least, signal_number in (
+        (RANKING, 2, signal.SIGINT),
+        (RANKING, 6, signal.SIGKILL),
+        (FINALISTS, 2, signal.SIGKILL),
+    ):
+        process = start(sweep, folder)
+        wait_until(lambda stage=stage, at_least=at_least: rows(stage) >= at_least, process)
+        os.kill(process.pid, signal_number)
+        said, _ = process.communicate(timeout=DEADLINE_SECONDS)
+        expected = EXIT_INTERRUPTED if signal_number == signal.SIGINT else -signal.SIGKILL
+        assert process.returncode == expected, said
+        assert not folder.report.exists()
+    process = start(sweep, folder)
+    said, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, said
+    assert "ended without a word" in said
+    assert numbers(folder) == numbers(undisturbed[0])
+    events = [row["event"] for row in read_jsonl(folder.events)]
+    assert events.count("session_start") == 4
+    assert "trial_resumed" in events
