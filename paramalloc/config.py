@@ -23,7 +23,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class PlacedError(ValueError):
-    """A mistake that a check across fields found: `PlacedError(place, got, allowed)`, the place dotted from the top."""
+    """A mistake found across fields: `PlacedError(place, got, allowed)`, the place dotted from the top."""
 
 
 class Section(BaseModel):
@@ -44,7 +44,7 @@ def _takes_bool(annotation: Any) -> bool:
 
 
 class DataConfig(Section):
-    """Where the text comes from. `corpus`: synthetic, wikitext-2, wikitext-103, or a path to a file or folder."""
+    """Where the text comes from. `corpus`: synthetic, wikitext-2, wikitext-103, or the path of a file or folder."""
 
     corpus: str = Field("wikitext-103", min_length=1)
     documents: Literal["auto", "article", "file", "blank_line"] = "auto"

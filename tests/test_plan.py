@@ -24,7 +24,7 @@ def size(plan: object, tokens: int = AMPLE) -> CorpusSize:
 def test_every_shipped_sweep_has_a_plan_within_half_a_percent(path: Path) -> None:
     config = load_sweep(path)
     plan = make_plan(config)
-    assert [item.name for item in plan.variants][0] == config.baseline_name
+    assert plan.baseline.name == config.baseline_name
     for item in plan.variants:
         asked = item.variant.model
         assert item.shape.total_params == pytest.approx(asked.total_params, rel=0.005)

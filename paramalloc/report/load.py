@@ -50,7 +50,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """A results folder in memory. `attempts`: who held a node when; `cost`: None before the first COST_SUMMARY.json."""
+    """A results folder in memory. `attempts`: which trial held a node when; `cost` is None before it was written."""
 
     config: SweepConfig
     plan: Json

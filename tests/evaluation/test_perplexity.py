@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from paramalloc.data.prepare import HeldOut
 
 from paramalloc.allocation import Shape
+from paramalloc.data.prepare import HeldOut
 from paramalloc.evaluation.perplexity import Score, nats_per_document, perplexity, score, take_documents
 from paramalloc.model import Transformer
 from paramalloc.training.numerics import Numerics

@@ -1,7 +1,7 @@
-"""A made-up but realistic results folder, written file by file as a sweep writes it.
+"""Made-up but realistic results folders, written file by file as a sweep writes them.
 
-Learning curves are power laws with seeded noise, so that every number of a report can be worked out from the
-`scores` that a test asks for.
+Learning curves are power laws with seeded noise; final scores are what the test asks for, so that every number of a
+report can be worked out independently.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 
 from cost import ledger, summarize
 from paramalloc.config import SweepConfig
-from paramalloc.files import append_jsonl, atomic_write, write_json, write_jsonl
+from paramalloc.files import append_jsonl, atomic_write, read_jsonl, write_json, write_jsonl
+from paramalloc.report import build_report
 from paramalloc.results import FINALISTS, FINISHED, RANKING, SCHEMA_VERSION, ResultsFolder, TrialFolder
 from paramalloc.sweep.selection import SeedScore, decide, promote
 from paramalloc.sweep_file import check_sweep, dump_sweep
@@ -230,8 +232,6 @@ class Sweep:
         append_jsonl(self.folder.events, row(time=self.clock, session="s1", **fields))
 
     def close(self, fixed_usd_per_hour: float = 0.5) -> None:
-        from paramalloc.files import read_jsonl
-
         self.bill(ledger.session_end)
         summary = summarize(
             read_jsonl(self.folder.events), budget_usd=50.0, now=self.clock, fixed_usd_per_hour=fixed_usd_per_hour
@@ -239,24 +239,33 @@ class Sweep:
         write_json(self.folder.cost_summary, summary)
 
 
+def make_sweep(root: Path, experiments: list[dict[str, Any]], name: str = "embed", **sections: Any) -> Sweep:
+    config = check_sweep({"name": name, "experiments": experiments, **sections})
+    return Sweep(ResultsFolder(root / "results" / name), config)
+
+
 @pytest.fixture
 def new_sweep(tmp_path: Path) -> Callable[..., Sweep]:
     """Makes an empty results folder for the experiments given, as in a sweep file."""
-
-    def make(experiments: list[dict[str, Any]], name: str = "embed", **sections: Any) -> Sweep:
-        config = check_sweep({"name": name, "experiments": experiments, **sections})
-        return Sweep(ResultsFolder(tmp_path / "results" / name), config)
-
-    return make
+    return partial(make_sweep, tmp_path)
 
 
 SHARES = [{"name": f"emb{share}", "embedding_ratio": share / 100} for share in (35, 25, 45, 15)]
 
 
 @pytest.fixture
-def embed_sweep(new_sweep: Callable[..., Sweep]) -> Sweep:
-    """A finished sweep of four shares: emb45 killed, emb15 diverged, emb25 and the baseline in the final."""
-    sweep = new_sweep(SHARES)
+def shares() -> list[dict[str, Any]]:
+    """Four experiments that differ in their embedding share; the first is the baseline."""
+    return SHARES
+
+
+@pytest.fixture(scope="session")
+def embed_sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A finished sweep of four shares: emb45 killed, emb15 diverged, emb25 and the baseline in the final.
+
+    Shared by all tests, which only read it.
+    """
+    sweep = make_sweep(tmp_path_factory.mktemp("embed"), SHARES)
     sweep.begin()
     sweep.trial(RANKING, "emb35", final_ppl=312.0)
     sweep.trial(RANKING, "emb25", final_ppl=301.5)
@@ -270,3 +279,10 @@ def embed_sweep(new_sweep: Callable[..., Sweep]) -> Sweep:
     sweep.decide()
     sweep.close()
     return sweep
+
+
+@pytest.fixture(scope="session")
+def embed_report(embed_sweep: Sweep) -> ResultsFolder:
+    """The finished sweep with its report built."""
+    build_report(embed_sweep.folder)
+    return embed_sweep.folder

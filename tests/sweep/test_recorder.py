@@ -1,0 +1,237 @@
+"""The driver's bookkeeping without Ray: histories, verdicts that come late, lost workers, and a new driver's memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paramalloc.config import SweepConfig
+from paramalloc.files import append_jsonl, read_json, read_jsonl
+from paramalloc.plan import make_plan
+from paramalloc.results import RANKING, ResultsFolder
+from paramalloc.sweep.display import plain_line, stage_table
+from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.kill_rule import KillRule
+from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.tasks import ranking_tasks
+from paramalloc.sweep.work import SweepData
+
+VERSIONS = {"git_sha": None, "torch_version": "2", "ray_version": "2"}
+STARTED = {
+    "kind": "started",
+    "device": "cpu",
+    "precision": "fp32",
+    "resumed_at_tokens": 0,
+    "history": [],
+    "node": "n1",
+    "share": 0.5,
+}
+NODE = {"node": "n1", "kind": "head", "gpus": 0.0, "cpus": 2.0}
+
+
+class Sweep:
+    """A stage whose trials are played by the test; `again()` is a new driver on the same files."""
+
+    def __init__(self, config: SweepConfig, root: Path, data: SweepData) -> None:
+        self.config, self.folder, self.data = config, ResultsFolder(root), data
+        self.clock = itertools.count(1_000_000.0, 1.0)
+        self.said: list[str] = []
+        self.again()
+
+    def again(self) -> None:
+        from cost import ledger
+
+        self.journal = Journal(self.folder, self.config.cost, self.said.append, clock=lambda: next(self.clock))
+        self.journal.bill(ledger.node_up, **NODE)
+        plan = make_plan(self.config)
+        rule = KillRule("base", margin_ppl=5.0, window_tokens=4_000)
+        self.recorder = StageRecorder(
+            self.folder, plan, ranking_tasks(plan), self.data, self.journal, rule, VERSIONS
+        )
+
+    def begin(self, trial: str, **changes: Any) -> bool:
+        return self.recorder.receive(trial, STARTED | changes)
+
+    def evaluate(self, trial: str, tokens: int, ppl: float) -> bool:
+        return self.recorder.receive(trial, {"kind": "evaluation", "row": row(tokens, ppl)})
+
+    def finish(self, trial: str) -> bool:
+        scores = {f"{s}_{n}": 9.0 for s in ("dev", "test") for n in ("loss", "ppl", "bpb", "word_ppl")}
+        scores |= {"dev_ppl_per_baseline_token": 9.0, "test_ppl_per_baseline_token": 9.0}
+        payload = {"scores": scores, "latency_ms": None, "tokens_per_second": 5.0, "peak_memory_mb": None}
+        return self.recorder.receive(trial, {"kind": "finished", **payload})
+
+    def metrics(self, trial: str) -> dict[str, Any]:
+        return read_json(self.folder.trial(RANKING, trial).metrics)
+
+    def history(self, trial: str) -> list[int]:
+        return [entry["tokens"] for entry in read_jsonl(self.folder.trial(RANKING, trial).history)]
+
+    def kills(self) -> list[str]:
+        return [entry["trial"] for entry in read_jsonl(self.folder.decisions) if entry["decision"] == "kill"]
+
+
+def row(tokens: int, ppl: float) -> dict[str, Any]:
+    return {
+        "step": tokens // 128,
+        "tokens": tokens,
+        "train_loss": 1.0,
+        "dev_ppl": ppl,
+        "dev_ppl_per_baseline_token": ppl,
+        "training_seconds": tokens / 1000,
+    }
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, tiny: Callable[..., SweepConfig]) -> Sweep:
+    from paramalloc.data.prepare import prepare
+    from paramalloc.sweep.work import make_sweep_data
+
+    config = tiny()
+    tokens = prepare(config.data, config.model.vocab_size, lambda text: None)
+    data = make_sweep_data({config.model.vocab_size: tokens}, config.model.vocab_size, 2_000)
+    return Sweep(config, tmp_path / "results", data)
+
+
+POINTS = range(2_000, 14_000, 2_000)
+
+
+def play(sweep: Sweep, trial: str, ppl: float, points: range = POINTS) -> list[bool]:
+    return [sweep.evaluate(trial, tokens, ppl) for tokens in points]
+
+
+def test_a_trial_that_loses_is_told_to_stop_and_closed_where_it_lost(sweep: Sweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    sweep.begin("wide")
+    assert play(sweep, "wide", 16.0) == [False, False, True, True, True, True]
+    sweep.recorder.ended("wide")
+    assert sweep.metrics("wide")["status"] == "killed"
+    assert sweep.metrics("wide")["tokens"] == 6_000
+    assert sweep.history("wide") == [2_000, 4_000, 6_000]
+    assert sweep.said == ["wide killed at 0.01M tokens: 6.0 above base for 0.00M tokens"]
+
+
+def test_a_finished_trial_is_still_killed_when_the_baseline_shows_that_it_had_lost(sweep: Sweep) -> None:
+    """So the verdict is the same whichever of the two was slow, or was preempted."""
+    sweep.begin("wide")
+    assert not any(play(sweep, "wide", 16.0))
+    sweep.finish("wide")
+    sweep.recorder.ended("wide")
+    assert sweep.metrics("wide")["status"] == "finished"
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    assert sweep.metrics("wide")["status"] == "killed"
+    assert sweep.metrics("wide")["dev_ppl"] is None
+    assert sweep.history("wide") == [2_000, 4_000, 6_000]
+
+
+def test_a_restarted_trial_rewinds_its_history_to_its_checkpoint_and_doubles_nothing(sweep: Sweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0, range(2_000, 10_000, 2_000))
+    sweep.recorder.interrupted("base")
+    sweep.begin("base", resumed_at_tokens=4_000, history=[row(2_000, 10.0), row(4_000, 10.0)])
+    assert sweep.history("base") == [2_000, 4_000]
+    play(sweep, "base", 10.0, range(6_000, 14_000, 2_000))
+    sweep.finish("base")
+    assert sweep.history("base") == list(POINTS)
+    assert sweep.metrics("base")["preemptions"] == 1
+    assert sweep.metrics("base")["lost_seconds"] is None
+    assert any("carries on at 0.00M" in text for text in sweep.said)
+
+
+def test_rows_that_a_dead_driver_never_wrote_come_back_with_the_checkpoint(sweep: Sweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0, range(2_000, 4_000, 2_000))
+    sweep.again()
+    sweep.begin("base", resumed_at_tokens=6_000, history=[row(t, 10.0) for t in (2_000, 4_000, 6_000)])
+    assert sweep.history("base") == [2_000, 4_000, 6_000]
+
+
+def test_a_new_driver_has_the_same_rule_and_runs_only_what_is_missing(sweep: Sweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    sweep.finish("base")
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0, range(2_000, 6_000, 2_000))
+    sweep.again()
+    assert [task.name for task in sweep.recorder.missing] == ["wide", "slow"]
+    sweep.begin("wide", resumed_at_tokens=4_000, history=[row(2_000, 16.0), row(4_000, 16.0)])
+    assert sweep.evaluate("wide", 6_000, 16.0)
+    sweep.recorder.ended("wide")
+    assert sweep.kills() == ["wide"]
+
+
+def test_a_driver_that_died_between_verdict_and_closing_closes_when_it_returns(sweep: Sweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    sweep.finish("base")
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0, range(2_000, 8_000, 2_000))
+    assert not sweep.folder.trial(RANKING, "wide").metrics.exists()
+    sweep.again()
+    assert sweep.metrics("wide")["status"] == "killed"
+    assert sweep.kills() == ["wide"]  # once, not again for the second driver
+    assert [task.name for task in sweep.recorder.missing] == ["slow"]
+
+
+def test_a_torn_last_line_of_a_history_costs_only_that_line(sweep: Sweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0, range(2_000, 6_000, 2_000))
+    path = sweep.folder.trial(RANKING, "base").history
+    path.write_bytes(path.read_bytes()[:-20])
+    sweep.again()
+    assert sweep.history("base") == [2_000]
+    append_jsonl(path, row(4_000, 10.0))
+    assert sweep.history("base") == [2_000, 4_000]
+
+
+def test_a_diverged_trial_is_closed_at_once(sweep: Sweep) -> None:
+    sweep.begin("wide")
+    assert sweep.recorder.receive("wide", {"kind": "diverged", "step": 20, "tokens": 2_560})
+    assert sweep.metrics("wide")["status"] == "diverged"
+    assert sweep.metrics("wide")["tokens"] == 2_560
+    assert sweep.metrics("wide")["train_loss"] is None
+
+
+def test_a_failed_trial_keeps_its_traceback(sweep: Sweep) -> None:
+    sweep.begin("wide")
+    sweep.recorder.receive("wide", {"kind": "failed", "error": "ValueError: no", "traceback": "Traceback: no"})
+    assert sweep.folder.trial(RANKING, "wide").error.read_text() == "Traceback: no\n"
+    assert sweep.metrics("wide")["status"] == "failed"
+
+
+def test_a_worker_that_never_started_and_is_given_up_is_a_failure(sweep: Sweep) -> None:
+    sweep.recorder.ended("wide", "its worker was lost 11 times")
+    assert sweep.metrics("wide")["status"] == "failed"
+    assert sweep.metrics("wide")["device"] is None
+
+
+def test_the_last_report_given_twice_changes_nothing(sweep: Sweep) -> None:
+    """Ray repeats a trial's last report when its function returns."""
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    sweep.finish("base")
+    before = {path: path.read_bytes() for path in sweep.folder.root.rglob("*") if path.is_file()}
+    assert sweep.finish("base")
+    assert before == {path: path.read_bytes() for path in sweep.folder.root.rglob("*") if path.is_file()}
+
+
+def test_the_display_shows_each_trial_its_gap_and_what_is_left(sweep: Sweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0, range(2_000, 8_000, 2_000))
+    sweep.begin("wide")
+    sweep.evaluate("wide", 2_000, 12.5)
+    table = stage_table(sweep.recorder)
+    cells = {name: list(column.cells) for name, column in zip(
+        ("trial", "tokens", "ppl", "gap", "state", "rate", "eta"), table.columns, strict=True)}
+    assert cells["trial"] == ["base *", "wide", "slow"]
+    assert cells["gap"] == ["", "+2.50", ""]
+    assert [str(state) for state in cells["state"]] == ["running", "running", "waiting"]
+    assert cells["rate"] == ["1,000", "1,000", ""]
+    assert cells["eta"][0] == "6s"  # 6,032 tokens are left at 1,000 a second
+    assert plain_line(sweep.recorder).startswith("ranking: 0 of 3 done, about")
