@@ -149,29 +149,9 @@ def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
     config = plan.config
     console.print(f"[bold]{config.name}[/]: {len(plan.variants)} variants, baseline {plan.baseline.name}")
     print_param_table({item.name: item.shape for item in plan.variants}, console)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    console.print(_budget_table(plan, size))
     about = "~" if size.estimated else ""
-    headers = ("variant", "stage", "runs", "tokens", "steps", "batch tokens", "epochs", "train FLOPs")
-    for index, header in enumerate(headers):
-        table.add_column(header, justify="left" if index < 2 else "right")
     finalists = min(config.finalists.count + 1, len(plan.variants))
-    for item in plan.variants:
-        for stage, run, runs in (
-            ("ranking", item.ranking, "1"),
-            ("finalists", item.final, f"{len(config.finalists.seeds)} if chosen"),
-        ):
-            tokens = run.total_steps * run.step_tokens
-            table.add_row(
-                item.name if stage == "ranking" else "",
-                stage,
-                runs,
-                f"{tokens:,}",
-                f"{run.total_steps:,}",
-                f"{run.step_tokens:,}",
-                f"{about}{epochs(run, size):.2f}",
-                f"{flops_per_token(item.shape) * tokens:.2e}",
-            )
-    console.print(table)
     console.print(
         f"corpus {config.data.corpus}: "
         + ", ".join(f"{about}{tokens:,} tokens at V={size_}" for size_, tokens in size.train_tokens.items())
@@ -180,3 +160,27 @@ def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
     )
     for warning in warnings(plan, size):
         console.print(f"[yellow]warning:[/] {warning}")
+
+
+def _budget_table(plan: Plan, size: CorpusSize) -> Table:
+    """A row per variant and stage; `most runs` is what the final costs should the variant be promoted."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    headers = ("variant", "stage", "most runs", "Mtokens", "steps", "tokens/step", "epochs", "FLOPs")
+    for index, header in enumerate(headers):
+        table.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
+    about = "~" if size.estimated else ""
+    for item in plan.variants:
+        stages = (("ranking", item.ranking, 1), ("finalists", item.final, len(plan.config.finalists.seeds)))
+        for stage, run, runs in stages:
+            tokens = run.total_steps * run.step_tokens
+            table.add_row(
+                item.name if stage == "ranking" else "",
+                stage,
+                str(runs),
+                f"{tokens / 1e6:,.2f}",
+                f"{run.total_steps:,}",
+                f"{run.step_tokens:,}",
+                f"{about}{epochs(run, size):.2f}",
+                f"{flops_per_token(item.shape) * tokens:.2e}",
+            )
+    return table

@@ -170,7 +170,7 @@ def _ending(trial: Trial) -> str | None:
 def _gap(curve: Curve, reference: Curve) -> Curve:
     """By how many percent the curve lies above the reference, for the seeds that both have."""
     runs = {}
-    for seed in curve.runs.keys() & reference.runs.keys():
+    for seed in sorted(curve.runs.keys() & reference.runs.keys()):
         base = reference.runs[seed]
         runs[seed] = {t: 100 * (ppl / base[t] - 1) for t, ppl in curve.runs[seed].items() if t in base}
     return Curve(curve.name, runs, curve.ended)

@@ -29,29 +29,34 @@ class Picture:
 
 def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
     """Draw and write every figure there are data for; returns them in the order of the report."""
-    pictures = []
     with style():
-        for name, caption, figure in _figures(results):
-            save(figure, folder.figures, name)
-            pictures.append(Picture(name, caption))
-    return pictures
+        drawn = make_figures(results)
+        for picture, figure in drawn:
+            save(figure, folder.figures, picture.name)
+    return [picture for picture, _ in drawn]
 
 
-def _figures(results: SweepResults) -> list[tuple[str, str, Figure]]:
+def make_figures(results: SweepResults) -> list[tuple[Picture, Figure]]:
+    """The figures, not written yet; call it within `style()`."""
     config, variants = results.config, variant_results(results)
-    unit, baseline = measure(config), config.baseline_name
-    names = [variant.name for variant in variants]
-    appearance, knob = looks(names, baseline), swept_knob(config, results.plan)
-    axis = KnobAxis(knob, names, baseline)
-    found = []
-    against = KnobFigure(axis, variants, unit, appearance, bits_per_byte_factor(results, unit.dev)).draw()
+    names, unit = [variant.name for variant in variants], measure(config)
+    appearance, knob = looks(names, config.baseline_name), swept_knob(config, results.plan)
+    drawn = []
+    against = KnobFigure(
+        axis=KnobAxis(knob, names, config.baseline_name),
+        variants=variants,
+        measure=unit,
+        looks=appearance,
+        bpb_per_log_ppl=bits_per_byte_factor(results, unit.dev),
+    ).draw()
     if against:
-        found.append((f"ppl_vs_{knob.name}", f"{unit.label} on all of dev against {knob.label}", against))
+        caption = f"{unit.label} on all of dev against {knob.label}"
+        drawn.append((Picture(f"ppl_vs_{knob.name}", caption), against))
     for name, stage, curves in (
         ("learning_curves", "ranking", ranking_curves(variants, unit)),
         ("learning_curves_finalists", "finalists", finalist_curves(variants, unit)),
     ):
         if curves:
-            drawn = draw_curves(curves, baseline, unit, appearance)
-            found.append((name, f"learning curves of the {stage}, on a fixed slice of dev", drawn))
-    return found
+            picture = Picture(name, f"learning curves of the {stage}, on a fixed slice of dev")
+            drawn.append((picture, draw_curves(curves, config.baseline_name, unit, appearance)))
+    return drawn

