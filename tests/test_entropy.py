@@ -17,7 +17,7 @@ from paramalloc.allocation import Shape
 from paramalloc.config import DataConfig, TrainingConfig
 from paramalloc.data.prepare import TokenSet, prepare
 from paramalloc.data.synthetic import SyntheticCorpus
-from paramalloc.evaluation.perplexity import score, take_documents
+from paramalloc.evaluation.perplexity import sample_documents, score
 from paramalloc.training.checkpoint import CheckpointStore
 from paramalloc.training.loop import Trainer, TrainingRun
 from paramalloc.training.numerics import Numerics
@@ -49,7 +49,7 @@ def train(tokens: TokenSet, folder: Path) -> list[float]:
     """Dev bits per byte at five points of a training run."""
     training = TrainingConfig(batch_size=16, learning_rate=5e-3)
     run = TrainingRun(SHAPE, training, BUDGET_TOKENS, BUDGET_TOKENS // 5, seed=0)
-    dev = take_documents(tokens.dev, max_bytes=20_000)
+    dev = sample_documents(tokens.dev, max_bytes=20_000)
 
     def evaluate(model: torch.nn.Module) -> dict[str, float]:
         result = score(model, dev, tokens.end_of_text, CPU)

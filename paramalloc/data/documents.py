@@ -20,6 +20,7 @@ Grouping = Literal["article", "file", "blank_line"]
 _TITLE = re.compile(r" ?= [^=\s](?:.*[^=\s])? = ?")  # ` = Title = `, but not ` = = Section = = `
 _SNIFF_LINES = 200
 _MANY_FILES = 20
+PASSAGE_CHARACTERS = 4_000
 
 
 def read_documents(path: Path, grouping: Grouping) -> Iterator[str]:
@@ -114,3 +115,21 @@ def _jsonl_texts(path: Path) -> Iterator[str]:
             raise UserError("data.corpus", f"{path}:{number}", 'each line must be like {"text": "..."}')
         if row["text"].strip():
             yield row["text"]
+
+
+def passages(document: str, max_characters: int = PASSAGE_CHARACTERS) -> Iterator[str]:
+    """A document in pieces of at most `max_characters`, cut before a line break, else before a space, else anywhere.
+
+    Joined again they are the document.
+    """
+    start = 0
+    while len(document) - start > max_characters:
+        window = (start + 1, start + max_characters + 1)
+        cut = document.rfind("\n", *window)
+        if cut < 0:
+            cut = document.rfind(" ", *window)
+        if cut < 0:
+            cut = start + max_characters
+        yield document[start:cut]
+        start = cut
+    yield document[start:]

@@ -81,7 +81,7 @@ def _load_cached(config: str, split: str) -> Any | None:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Let `datasets` look only into its cache, quietly: its own way through a missing network takes 24 s of retries."""
+    """Let `datasets` look only into its cache, quietly: by itself it retries for 24 s where there is no network."""
     import datasets
     import huggingface_hub.constants
 

@@ -26,6 +26,7 @@ from tokenizers import Tokenizer
 
 from paramalloc.config import DataConfig
 from paramalloc.data.corpus import Corpus, open_corpus
+from paramalloc.data.documents import passages
 from paramalloc.data.overlap import find_overlap, refuse
 from paramalloc.data.splits import Split
 from paramalloc.data.tokenizer import (
@@ -39,9 +40,11 @@ from paramalloc.data.tokenizer import (
 from paramalloc.errors import UserError
 from paramalloc.files import atomic_write, read_json, write_json
 
-FORMAT_VERSION = 1  # raise it when what is computed or stored changes: old folders are then no longer found
+FORMAT_VERSION = 2  # raise it when what is computed or stored changes: old folders are then no longer found
 META, TOKENIZER, TRAIN = "meta.json", "tokenizer.json", "train.bin"
 HELD_OUT: dict[Split, str] = {"dev": "dev.npz", "test": "test.npz"}
+PASSAGES = "passages.npz"
+FILES = (TOKENIZER, TRAIN, *HELD_OUT.values(), PASSAGES)
 Notify = Callable[[str], None]
 
 
@@ -66,6 +69,7 @@ class TokenSet:
     train_bytes: int  # UTF-8 bytes of the training documents
     dev: HeldOut
     test: HeldOut
+    dev_passages: HeldOut  # the text of dev in pieces of one or two thousand tokens, to sample from
     tokenizer_file: Path
 
 
@@ -155,8 +159,12 @@ def _build(folder: Path, config: DataConfig, corpus: Corpus, vocab_size: int, no
         "train": _write_train(folder / TRAIN, tokenizer, train_documents(), notify),
     }
     for split, name in HELD_OUT.items():
-        meta[split] = _write_held_out(folder / name, tokenizer, split, corpus, notify)
-    meta["file_bytes"] = {name: (folder / name).stat().st_size for name in (TOKENIZER, TRAIN, *HELD_OUT.values())}
+        begun = time.perf_counter()
+        meta[split] = _write_held_out(folder / name, tokenizer, corpus.documents(split))
+        notify(_tokenized(split, meta[split]["bytes"], meta[split]["tokens"], begun))
+    pieces = chain.from_iterable(passages(document) for document in corpus.documents("dev"))
+    _write_held_out(folder / PASSAGES, tokenizer, pieces)
+    meta["file_bytes"] = {name: (folder / name).stat().st_size for name in FILES}
     write_json(folder / META, meta)
 
 
@@ -197,11 +205,10 @@ def _write_train(path: Path, tokenizer: Tokenizer, documents: Iterable[str], not
     return {"documents": count, "bytes": size, "tokens": tokens}
 
 
-def _write_held_out(path: Path, tokenizer: Tokenizer, split: Split, corpus: Corpus, notify: Notify) -> dict[str, int]:
-    begun = time.perf_counter()
+def _write_held_out(path: Path, tokenizer: Tokenizer, documents: Iterable[str]) -> dict[str, int]:
     ids: list[np.ndarray] = []
     sizes: list[tuple[int, int]] = []
-    for document, tokens in encode(tokenizer, corpus.documents(split)):
+    for document, tokens in encode(tokenizer, documents):
         ids.append(tokens)
         sizes.append((len(document.encode()), len(document.split())))
     starts = np.concatenate([[0], np.cumsum([len(tokens) for tokens in ids])]).astype(np.int64)
@@ -215,9 +222,7 @@ def _write_held_out(path: Path, tokenizer: Tokenizer, split: Split, corpus: Corp
             words_per_document=word_counts,
         )
         _sync(stream)
-    size = int(byte_counts.sum())
-    notify(_tokenized(split, size, int(starts[-1]), begun))
-    return {"documents": len(ids), "bytes": size, "tokens": int(starts[-1])}
+    return {"documents": len(ids), "bytes": int(byte_counts.sum()), "tokens": int(starts[-1])}
 
 
 def _load(folder: Path) -> TokenSet | None:
@@ -225,7 +230,7 @@ def _load(folder: Path) -> TokenSet | None:
     try:
         meta = read_json(folder / META)
         sizes = meta["file_bytes"]
-        if any((folder / name).stat().st_size != sizes[name] for name in (TOKENIZER, TRAIN, *HELD_OUT.values())):
+        if any((folder / name).stat().st_size != sizes[name] for name in FILES):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -238,6 +243,7 @@ def _load(folder: Path) -> TokenSet | None:
         train_bytes=meta["train"]["bytes"],
         dev=_load_held_out(folder / HELD_OUT["dev"]),
         test=_load_held_out(folder / HELD_OUT["test"]),
+        dev_passages=_load_held_out(folder / PASSAGES),
         tokenizer_file=folder / TOKENIZER,
     )
 

@@ -57,15 +57,23 @@ def perplexity(nats_per_unit: float) -> float:
     return math.exp(min(nats_per_unit, MAX_EXPONENT)) if nats_per_unit == nats_per_unit else math.nan
 
 
-def take_documents(held_out: HeldOut, max_bytes: int) -> HeldOut:
-    """The leading documents of at most `max_bytes` together, at least one: the same text under every tokenizer."""
-    fitting = int(np.searchsorted(np.cumsum(held_out.bytes_per_document), max_bytes, side="right"))
-    count = max(1, fitting)
+def sample_documents(held_out: HeldOut, max_bytes: float) -> HeldOut:
+    """Documents of about `max_bytes` together and at least one, evenly spread; the same text under every tokenizer."""
+    sizes = held_out.bytes_per_document
+    count = int(np.clip(max_bytes / sizes.mean(), 1, len(sizes)))
+    while True:
+        chosen = (
+            np.linspace(0, len(sizes) - 1, count).round().astype(int) if count > 1 else np.array([sizes.argmin()])
+        )
+        if count == 1 or sizes[chosen].sum() <= max_bytes:
+            break
+        count -= 1
+    texts = [held_out.tokens[held_out.starts[i] : held_out.starts[i + 1]] for i in chosen]
     return HeldOut(
-        tokens=held_out.tokens[: held_out.starts[count]],
-        starts=held_out.starts[: count + 1],
-        bytes_per_document=held_out.bytes_per_document[:count],
-        words_per_document=held_out.words_per_document[:count],
+        tokens=np.concatenate(texts),
+        starts=np.cumsum([0, *(len(text) for text in texts)]),
+        bytes_per_document=sizes[chosen],
+        words_per_document=held_out.words_per_document[chosen],
     )
 
 

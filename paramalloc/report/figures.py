@@ -16,7 +16,7 @@ from paramalloc.report.knob_figure import KnobFigure
 from paramalloc.report.load import SweepResults
 from paramalloc.report.style import looks, save, style
 from paramalloc.report.variants import bits_per_byte_factor, measure, variant_results
-from paramalloc.results import ResultsFolder
+from paramalloc.results import KILLED, ResultsFolder
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,15 @@ def make_figures(results: SweepResults) -> list[tuple[Picture, Figure]]:
         bpb_per_log_ppl=bits_per_byte_factor(results, unit.dev),
     ).draw()
     if against:
-        caption = f"{unit.label} on all of dev against {knob.label}"
+        killed = any(variant.ranking and variant.ranking.status == KILLED for variant in variants)
+        crosses = "; crosses: runs killed, at their last score on a slice of it" if killed else ""
+        caption = f"{unit.label} on all of dev against {knob.label}{crosses}"
         drawn.append((Picture(f"ppl_vs_{knob.name}", caption), against))
     for name, stage, curves in (
         ("learning_curves", "ranking", ranking_curves(variants, unit)),
-        ("learning_curves_finalists", "finalists", finalist_curves(variants, unit)),
+        ("learning_curves_finalists", "finalists: mean and range over seeds", finalist_curves(variants, unit)),
     ):
         if curves:
-            picture = Picture(name, f"learning curves of the {stage}, on a fixed slice of dev")
+            picture = Picture(name, f"learning curves on a fixed slice of dev, {stage}")
             drawn.append((picture, draw_curves(curves, config.baseline_name, unit, appearance)))
     return drawn

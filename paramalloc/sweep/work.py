@@ -12,7 +12,7 @@ from typing import Any
 
 from paramalloc.config import EvaluationConfig
 from paramalloc.data.prepare import HeldOut, TokenSet
-from paramalloc.evaluation.perplexity import Score, perplexity, score, take_documents
+from paramalloc.evaluation.perplexity import Score, perplexity, sample_documents, score
 from paramalloc.evaluation.profile import latency_ms, peak_memory_mb, reset_peak_memory
 from paramalloc.model import Transformer
 from paramalloc.sweep.tasks import TrialTask
@@ -29,19 +29,23 @@ class SweepData:
     """The text of a sweep under each of its vocabularies, and the size of it in the baseline's tokens."""
 
     token_sets: Mapping[int, TokenSet]
-    slices: Mapping[int, HeldOut]  # the same leading dev documents under each tokenizer
+    slices: Mapping[int, HeldOut]  # the same passages of dev under each tokenizer
     baseline_slice_tokens: int
     baseline_dev_tokens: int
     baseline_test_tokens: int
 
 
 def make_sweep_data(token_sets: Mapping[int, TokenSet], baseline_vocab: int, eval_interval_tokens: int) -> SweepData:
-    """Cut the dev slice so that scoring it every `eval_interval_tokens` costs at most 5 % of the training."""
+    """Cut the dev slice so that scoring it every `eval_interval_tokens` costs at most 5 % of the training.
+
+    The slice has at least one passage, up to about a thousand tokens, however short the interval.
+    """
     baseline = token_sets[baseline_vocab]
     slice_tokens = EVALUATION_SHARE / _FORWARD_SHARE * eval_interval_tokens
     bytes_per_token = baseline.dev.bytes_per_document.sum() / len(baseline.dev.tokens)
     slices = {
-        vocab: take_documents(tokens.dev, int(slice_tokens * bytes_per_token)) for vocab, tokens in token_sets.items()
+        vocab: sample_documents(tokens.dev_passages, slice_tokens * bytes_per_token)
+        for vocab, tokens in token_sets.items()
     }
     return SweepData(
         token_sets=token_sets,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paramalloc.data.documents import group_lines, read_documents, read_lines, sniff_grouping
+from paramalloc.data.documents import group_lines, passages, read_documents, read_lines, sniff_grouping
 from paramalloc.errors import UserError
 
 WIKI = """
@@ -102,3 +102,19 @@ def test_a_bad_jsonl_line_is_named(tmp_path: Path, line: str) -> None:
     path.write_text(f'{{"text": "fine"}}\n{line}\n')
     with pytest.raises(UserError, match=r"texts\.jsonl:2"):
         list(read_documents(path, "file"))
+
+
+@pytest.mark.parametrize("cut_at", ["\n", " ", ""])
+def test_passages_are_short_cut_where_text_allows_it_and_join_to_the_document(cut_at: str) -> None:
+    words = ["héron", "brun", "pêche", "ici"]
+    document = cut_at.join(words * 50)
+    pieces = list(passages(document, max_characters=40))
+    assert "".join(pieces) == document
+    assert all(0 < len(piece) <= 40 for piece in pieces)
+    if cut_at:
+        assert all(piece.startswith(cut_at) for piece in pieces[1:])
+        assert all(len(piece) > 30 for piece in pieces[:-1])
+
+
+def test_a_short_document_is_one_passage() -> None:
+    assert list(passages("a\nb c")) == ["a\nb c"]

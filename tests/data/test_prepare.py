@@ -55,7 +55,7 @@ def test_held_out_documents_can_be_told_apart_and_measured(token_set: TokenSet, 
     documents = list(SyntheticCorpus(100_000, 0).documents(split))
     held_out: HeldOut = getattr(token_set, split)
     assert [decoded(token_set, part) for part in np.split(held_out.tokens, held_out.starts[1:-1])] == documents
-    assert held_out.starts[-1] == len(held_out.tokens)
+    assert (held_out.starts[0], held_out.starts[-1]) == (0, len(held_out.tokens))
     assert held_out.starts.dtype == held_out.bytes_per_document.dtype == held_out.words_per_document.dtype == np.int64
     assert held_out.bytes_per_document.tolist() == [len(text.encode()) for text in documents]
     assert held_out.words_per_document.tolist() == [len(text.split()) for text in documents]

@@ -10,7 +10,7 @@ import torch
 
 from paramalloc.allocation import Shape
 from paramalloc.data.prepare import HeldOut
-from paramalloc.evaluation.perplexity import Score, nats_per_document, perplexity, score, take_documents
+from paramalloc.evaluation.perplexity import Score, nats_per_document, perplexity, sample_documents, score
 from paramalloc.model import Transformer
 from paramalloc.training.numerics import Numerics
 
@@ -83,13 +83,20 @@ def test_the_mode_of_the_model_is_left_as_it_was(model: Transformer) -> None:
     assert model.training
 
 
-def test_the_slice_is_the_leading_documents_that_fit_and_at_least_one() -> None:
-    text = held_out(10, 20, 30)  # 40, 80 and 120 bytes
-    assert take_documents(text, 125).bytes_per_document.tolist() == [40, 80]
-    assert take_documents(text, 120).bytes_per_document.tolist() == [40, 80]
-    assert take_documents(text, 1).bytes_per_document.tolist() == [40]
-    everything = take_documents(text, 10**9)
-    assert np.array_equal(everything.tokens, text.tokens)
+def test_a_sample_is_spread_over_the_documents_and_stays_within_its_bytes() -> None:
+    text = held_out(*[10, 20, 30] * 20)  # 40, 80 and 120 bytes
+    sample = sample_documents(text, 900)
+    assert 700 < sample.bytes_per_document.sum() <= 900
+    first = text.tokens[:10].tolist()
+    assert sample.tokens[:10].tolist() == first
+    assert sample.tokens[-30:].tolist() == text.tokens[-30:].tolist()
+    assert np.diff(sample.starts).tolist() == (sample.bytes_per_document // 4).tolist()
+
+
+def test_a_sample_has_at_least_one_document_and_at_most_all() -> None:
+    text = held_out(20, 10, 30)
+    assert sample_documents(text, 1).bytes_per_document.tolist() == [40]
+    assert np.array_equal(sample_documents(text, 10**9).tokens, text.tokens)
 
 
 def test_units() -> None:

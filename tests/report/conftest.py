@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cost import ledger, summarize
-from paramalloc.config import SweepConfig
+from paramalloc.config import SweepConfig, Variant
 from paramalloc.files import append_jsonl, atomic_write, read_jsonl, write_json, write_jsonl
 from paramalloc.report import build_report
 from paramalloc.results import FINALISTS, FINISHED, RANKING, SCHEMA_VERSION, ResultsFolder, TrialFolder
@@ -61,8 +61,11 @@ class Sweep:
         self.bill(ledger.session_start)
         self.bill(ledger.node_up, node="laptop", kind="head", gpus=0.0, cpus=2.0)
 
+    def variant(self, name: str) -> Variant:
+        return next(item for item in self.config.variants if item.name == name)
+
     def planned(self, name: str) -> dict[str, Any]:
-        variant = next(item for item in self.config.variants if item.name == name)
+        variant = self.variant(name)
         d_model, n_layers, n_heads, d_ff, share, expansion = self.shapes[name]
         total_params = round(variant.model.vocab_size * d_model / share)
         return {
@@ -171,7 +174,9 @@ class Sweep:
                 "ray_version": "2.60.0",
                 "device": "cpu" if status != "failed" else None,
                 "precision": "fp32" if status != "failed" else None,
-                **{key: planned[key] for key in ("d_model", "n_layers", "n_heads", "d_ff", "vocab_size")},
+                "embedding_ratio": self.variant(variant).model.embedding_ratio,
+                **{key: planned[key] for key in ("vocab_size", "context_length", "tied")},
+                **{key: planned[key] for key in ("d_model", "n_layers", "n_heads", "d_ff")},
                 **{key: planned[key] for key in ("total_params", "params", "embedding_share", "glu_expansion")},
                 "learning_rate": 1e-3,
                 "tokens": tokens,

@@ -194,6 +194,8 @@ def test_figures_without_data_are_left_out(new_sweep: Callable[..., Any], shares
     sweep = new_sweep(shares)
     sweep.begin()
     assert drawn(sweep) == {}
+    sweep.trial(RANKING, "emb45", final_ppl=300.0, status="failed", until_tokens=0)
+    assert drawn(sweep) == {}
     sweep.trial(RANKING, "emb25", final_ppl=300.0, status="unfinished", until_tokens=1_000_000)
     figures = drawn(sweep)
     assert list(figures) == ["learning_curves"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +33,20 @@ def test_a_trial_without_metrics_is_unfinished_and_stands_where_its_history_ends
     first, second = load_results(sweep.folder).trials
     assert (first.name, first.variant, first.status, first.tokens) == ("emb25", "emb25", "unfinished", 1_000_000)
     assert (second.name, second.tokens, second.last_evaluation) == ("emb45", 0, None)
+
+
+def test_the_made_up_trials_of_these_tests_are_like_real_ones(embed_sweep: Any) -> None:
+    from paramalloc.plan import make_plan
+    from paramalloc.sweep.metrics import Outcome, trial_metrics
+    from paramalloc.sweep.tasks import ranking_tasks
+
+    plan = make_plan(embed_sweep.config)
+    (task, *_), token_set = ranking_tasks(plan), SimpleNamespace(tokenizer_hash="", train=[0])
+    data: Any = SimpleNamespace(token_sets={16_000: token_set})
+    versions = dict.fromkeys(("git_sha", "torch_version", "ray_version"))
+    outcome = Outcome("killed", 0, None, None, None, None, 0.0, None, 0, None)
+    real = trial_metrics(embed_sweep.config, task, plan.baseline, data, outcome, versions)
+    assert list(read_json(embed_sweep.folder.trial(RANKING, "emb35").metrics)) == list(real)
 
 
 def test_another_folder_is_refused_with_advice(tmp_path: Path) -> None:

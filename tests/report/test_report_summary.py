@@ -51,11 +51,14 @@ def test_columns_keep_their_order_whichever_trial_comes_first(
     sweep.trial(RANKING, "emb35", final_ppl=300.0, status="unfinished", until_tokens=500_000)
     sweep.trial(RANKING, "emb25", final_ppl=300.0, status="failed", until_tokens=0)
     sweep.trial(RANKING, "emb45", final_ppl=300.0)
+    sweep.trial(RANKING, "emb15", final_ppl=300.0, latency_ms=None)
     columns = [list(next(iter(rows_of(folder).values()))) for folder in (sweep.folder, embed_sweep.folder)]
     assert columns[0] == columns[1]
     assert columns[0][:6] == ["sweep", "stage", "trial", "variant", "seed", "status"]
-    unfinished = rows_of(sweep.folder)[RANKING, "emb35"]
+    rows = rows_of(sweep.folder)
+    unfinished, failed = rows[RANKING, "emb35"], rows[RANKING, "emb25"]
     assert (unfinished["status"], unfinished["tokens"], unfinished["seed"]) == ("unfinished", "500000", "")
+    assert failed["seed"] == "0"  # and not 0.0, though it stands in a column with an empty cell
 
 
 def test_a_sweep_that_has_trained_nothing_yet_has_a_header(

@@ -25,6 +25,7 @@ def test_mean_and_spread_are_over_finished_seeds_only(
     baseline, other = variant_results(load_results(sweep.folder))
     over = baseline.over_seeds("dev_ppl")
     assert (over.mean, over.sd, over.n) == (pytest.approx(81.0), pytest.approx(math.sqrt(2)), 2)
+    assert len(baseline.finished_finals) == 2
     none = other.over_seeds("dev_ppl")
     assert (none.mean, none.sd, none.n) == (None, None, 0)
 

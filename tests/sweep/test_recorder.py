@@ -49,9 +49,7 @@ class Sweep:
         self.journal.bill(ledger.node_up, **NODE)
         plan = make_plan(self.config)
         rule = KillRule("base", margin_ppl=5.0, window_tokens=4_000)
-        self.recorder = StageRecorder(
-            self.folder, plan, ranking_tasks(plan), self.data, self.journal, rule, VERSIONS
-        )
+        self.recorder = StageRecorder(self.folder, plan, ranking_tasks(plan), self.data, self.journal, rule, VERSIONS)
 
     def begin(self, trial: str, **changes: Any) -> bool:
         return self.recorder.receive(trial, STARTED | changes)
@@ -227,8 +225,10 @@ def test_the_display_shows_each_trial_its_gap_and_what_is_left(sweep: Sweep) -> 
     sweep.begin("wide")
     sweep.evaluate("wide", 2_000, 12.5)
     table = stage_table(sweep.recorder)
-    cells = {name: list(column.cells) for name, column in zip(
-        ("trial", "tokens", "ppl", "gap", "state", "rate", "eta"), table.columns, strict=True)}
+    cells = {
+        name: list(column.cells)
+        for name, column in zip(("trial", "tokens", "ppl", "gap", "state", "rate", "eta"), table.columns, strict=True)
+    }
     assert cells["trial"] == ["base *", "wide", "slow"]
     assert cells["gap"] == ["", "+2.50", ""]
     assert [str(state) for state in cells["state"]] == ["running", "running", "waiting"]

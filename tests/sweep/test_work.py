@@ -1,0 +1,108 @@
+"""What a trial does between its start and its last report, without Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from paramalloc.config import SweepConfig
+from paramalloc.data.prepare import prepare
+from paramalloc.plan import make_plan
+from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
+from paramalloc.sweep.work import EVALUATION_SHARE, SweepData, make_sweep_data, run_trial
+from paramalloc.training.checkpoint import CheckpointStore
+from paramalloc.training.numerics import Numerics
+
+CPU = Numerics(torch.device("cpu"), "fp32")
+INTERVAL = 2_000
+
+
+@pytest.fixture(scope="module")
+def config(tiny: Callable[..., SweepConfig]) -> SweepConfig:
+    return tiny(
+        experiments=[
+            {"name": "base"},
+            {"name": "small-vocab", "vocab_size": 400, "embedding_ratio": 0.3},
+            {"name": "explosive", "learning_rate": 1e30},
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def data(config: SweepConfig) -> SweepData:
+    sizes = {variant.model.vocab_size for variant in config.variants}
+    return make_sweep_data({size: prepare(config.data, size) for size in sizes}, 600, INTERVAL)
+
+
+def reports(task: TrialTask, data: SweepData, config: SweepConfig, folder: Path) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
+    run_trial(task, data, config.evaluation, CheckpointStore(folder), CPU, told.append)
+    return told
+
+
+def task_of(config: SweepConfig, name: str) -> TrialTask:
+    return next(task for task in ranking_tasks(make_plan(config)) if task.name == name)
+
+
+def test_a_trial_reports_its_start_each_evaluation_and_its_scores(
+    config: SweepConfig, data: SweepData, tmp_path: Path
+) -> None:
+    task = task_of(config, "base")
+    told = reports(task, data, config, tmp_path)
+    assert [item["kind"] for item in told] == ["started", *["evaluation"] * 6, "finished"]
+    assert told[-1]["scores"]["dev_ppl"] > 1
+    assert told[-1]["latency_ms"] == {"128": None, "512": None}  # the context is 32
+    again = reports(task, data, config, tmp_path)
+    assert [item["kind"] for item in again] == ["started", "finished"]
+    assert again[0]["history"] == [item["row"] for item in told[1:-1]]
+    assert again[-1]["scores"] == told[-1]["scores"]
+
+
+def test_a_divergence_is_reported_and_is_no_exception(config: SweepConfig, data: SweepData, tmp_path: Path) -> None:
+    told = reports(task_of(config, "explosive"), data, config, tmp_path)
+    assert told[-1]["kind"] == "diverged"
+    assert told[-1]["tokens"] <= task_of(config, "explosive").budget_tokens
+
+
+def test_all_tokenizers_are_scored_on_the_same_text(data: SweepData) -> None:
+    large, small = data.slices[600], data.slices[400]
+    assert np.array_equal(large.bytes_per_document, small.bytes_per_document)
+    assert len(large.tokens) < len(small.tokens)
+    assert data.baseline_slice_tokens == len(large.tokens)
+
+
+def test_perplexity_across_tokenizers_is_per_token_of_the_baseline(
+    config: SweepConfig, data: SweepData, tmp_path: Path
+) -> None:
+    scores = reports(task_of(config, "small-vocab"), data, config, tmp_path)[-1]["scores"]
+    nats = scores["dev_loss"] * len(data.token_sets[400].dev.tokens)
+    expected = math.exp(nats / len(data.token_sets[600].dev.tokens))
+    assert scores["dev_ppl_per_baseline_token"] == pytest.approx(expected)
+    assert scores["dev_ppl_per_baseline_token"] > scores["dev_ppl"]
+    own = reports(task_of(config, "base"), data, config, tmp_path / "base")[-1]["scores"]
+    assert own["dev_ppl_per_baseline_token"] == pytest.approx(own["dev_ppl"])
+
+
+@pytest.mark.parametrize("interval", [5_000, 20_000])
+def test_scoring_dev_on_the_way_costs_at_most_five_percent(config: SweepConfig, interval: int) -> None:
+    tokens = prepare(config.data, 600)
+    sliced = make_sweep_data({600: tokens}, 600, interval)
+    run = replace(task_of(config, "base").run, budget_tokens=100_000, eval_interval_tokens=interval)
+    forward = len(run.evaluation_steps) * sliced.baseline_slice_tokens / 3  # of the three passes of training
+    share = forward / run.budget_tokens
+    assert 0.6 * EVALUATION_SHARE < share <= EVALUATION_SHARE * 1.01
+
+
+def test_finalists_share_the_data_order_of_a_seed_and_keep_their_best(config: SweepConfig) -> None:
+    tasks = finalist_tasks(make_plan(config), ["base", "explosive"])
+    assert [task.name for task in tasks] == ["base-seed0", "explosive-seed0", "base-seed1", "explosive-seed1"]
+    assert [task.run.seed for task in tasks] == [0, 0, 1, 1]
+    assert all(task.keep_best for task in tasks)
+    assert [task.is_baseline for task in tasks] == [True, False, True, False]
