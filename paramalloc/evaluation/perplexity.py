@@ -58,7 +58,7 @@ def perplexity(nats_per_unit: float) -> float:
 
 
 def sample_documents(held_out: HeldOut, max_bytes: float) -> HeldOut:
-    """Documents of about `max_bytes` together and at least one, evenly spread; the same text under every tokenizer."""
+    """At most `max_bytes` of documents, but at least one, evenly spread; the same text under every tokenizer."""
     sizes = held_out.bytes_per_document
     count = int(np.clip(max_bytes / sizes.mean(), 1, len(sizes)))
     while True:

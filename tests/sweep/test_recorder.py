@@ -1,4 +1,4 @@
-"""The driver's bookkeeping without Ray: histories, verdicts that come late, lost workers, and a new driver's memory."""
+"""The driver's bookkeeping without Ray: histories, late verdicts, lost workers, and a new driver's memory."""
 
 from __future__ import annotations
 
