@@ -6,8 +6,11 @@ machine it is only as quiet as its neighbours.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -43,35 +46,44 @@ def _quantiles(
 ) -> dict[str, float]:
     tokens = torch.zeros((1, length), dtype=torch.long, device=numerics.device)
     milliseconds = []
-    for run in range(_WARMUP_RUNS + runs):
+    for _ in range(_WARMUP_RUNS + runs):
         begun = clock()
         with numerics.autocast():
             model(tokens)
         if numerics.device.type == "cuda":
             torch.cuda.synchronize(numerics.device)
-        if run >= _WARMUP_RUNS:
-            milliseconds.append((clock() - begun) * 1e3)
-    return {f"p{q}": float(np.percentile(milliseconds, q)) for q in (50, 95, 99)}
+        milliseconds.append((clock() - begun) * 1e3)
+    return {f"p{q}": float(np.percentile(milliseconds[_WARMUP_RUNS:], q)) for q in (50, 95, 99)}
 
 
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin a new peak: CUDA's allocator, or the resident set of this process where Linux lets it be reset."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    try:
-        (_PROCESS / "clear_refs").write_text("5")
-    except OSError:
-        return
+class PeakMemory:
+    """The most memory that this process needed at once for what it did since this object was made.
+
+    On CUDA that is the allocator's peak; on a CPU the peak of the resident set over what was resident before, with
+    memory that earlier work freed handed back to the system first, so that a warm process counts as a fresh one.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._before_kb: int | None = None
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        with suppress(OSError, AttributeError):  # only glibc has malloc_trim, only Linux /proc
+            ctypes.CDLL(None).malloc_trim(0)
+            (_PROCESS / "clear_refs").write_text("5")  # resets VmHWM, see proc(5)
+            self._before_kb = _status_kb("VmRSS")
+
+    def mb(self) -> float | None:
+        """Peak so far in MB of 10^6 bytes, None where it cannot be measured."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 1e6
+        if self._before_kb is None:
+            return None
+        return (_status_kb("VmHWM") - self._before_kb) * 1024 / 1e6
 
 
-def peak_memory_mb(device: torch.device) -> float | None:
-    """Peak since the reset, in MB of 10^6 bytes: CUDA's allocator, or the process's resident set on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    try:
-        lines = (_PROCESS / "status").read_text().splitlines()
-    except OSError:
-        return None
-    peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-    return int(peak) * 1024 / 1e6 if peak else None
+def _status_kb(field: str) -> int:
+    lines = (_PROCESS / "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))

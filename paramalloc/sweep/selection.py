@@ -154,5 +154,7 @@ def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: 
     ]
     missed = f"less than the {rules.win_margin:.0%} asked for"
     why = f"but {' and '.join(costs)}" if item.improvement >= rules.win_margin else missed
-    noise = ", within seed noise" if item.within_noise else ""
+    noise = ""
+    if item.within_noise:
+        noise = ", seen with one seed only" if item.standard_error is None else ", within seed noise"
     return f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}{noise}, {why}."

@@ -13,7 +13,7 @@ from typing import Any
 from paramalloc.config import EvaluationConfig
 from paramalloc.data.prepare import HeldOut, TokenSet
 from paramalloc.evaluation.perplexity import Score, perplexity, sample_documents, score
-from paramalloc.evaluation.profile import latency_ms, peak_memory_mb, reset_peak_memory
+from paramalloc.evaluation.profile import PeakMemory, latency_ms
 from paramalloc.model import Transformer
 from paramalloc.sweep.tasks import TrialTask
 from paramalloc.training.checkpoint import CheckpointStore
@@ -75,7 +75,7 @@ def run_trial(
         result = score(model, data.slices[vocab_size], tokens.end_of_text, numerics)
         return _scores("dev", result, data.baseline_slice_tokens)
 
-    reset_peak_memory(numerics.device)
+    memory = PeakMemory(numerics.device)
     trainer = Trainer(task.run, tokens.train, evaluate_slice, numerics, checkpoints, keep_best=task.keep_best)
     report(
         {
@@ -91,7 +91,7 @@ def run_trial(
     except Diverged as error:
         report({"kind": "diverged", "step": error.step, "tokens": error.step * task.run.step_tokens})
         return
-    peak_mb = peak_memory_mb(numerics.device)
+    peak_mb = memory.mb()
     dev = score(trainer.model, tokens.dev, tokens.end_of_text, numerics)
     test = score(trainer.model, tokens.test, tokens.end_of_text, numerics)
     report(
