@@ -42,16 +42,19 @@ def main(arguments: list[str] | None = None) -> int:
             show_plan(config, console)
             return 0
         return _run(config, options, console)
-    except UserError as error:
+    except KeyboardInterrupt:
+        console.print("\nstopped; the same command carries on", highlight=False)
+        return EXIT_INTERRUPTED
+    except (UserError, OSError) as error:  # OSError: a full disk, a folder that may not be written
         print(error, file=sys.stderr)  # noqa: T201
         return EXIT_USER_ERROR
 
 
 def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:
-    from paramalloc.sweep.driver import BaselineLostError, run_sweep
+    from paramalloc.sweep.driver import BaselineLostError, require_runnable, run_sweep
     from paramalloc.sweep.lock import sole_driver
-    from paramalloc.sweep.runner import Interrupted
 
+    require_runnable(config)
     folder = ResultsFolder(options.results or Path("results") / config.name)
     if options.fresh and folder.root.exists():
         with sole_driver(folder.lock):
@@ -63,9 +66,6 @@ def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> 
             if left_behind:
                 console.print(f"carrying on after {left_behind}, which ended without a word", highlight=False)
             return run_sweep(config, folder, console, options.verbose)
-    except Interrupted:
-        console.print("stopped; the same command carries on", highlight=False)
-        return EXIT_INTERRUPTED
     except BaselineLostError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

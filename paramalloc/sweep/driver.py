@@ -47,14 +47,19 @@ def show_plan(config: SweepConfig, console: Console) -> None:
     print_plan(plan, _corpus_size(plan), console)
 
 
+def require_runnable(config: SweepConfig) -> None:
+    """Find what makes a sweep impossible before anything is written. Errors: UserError for a shape or the corpus."""
+    make_plan(config)
+    open_corpus(config.data)
+
+
 def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verbose: bool) -> int:
     """Run or resume the sweep in `folder`, whose lock the caller holds. Returns the exit code.
 
-    Errors: UserError for what the sweep file or the machine makes impossible; Interrupted after Ctrl-C;
+    Errors: UserError for what the sweep file or the machine makes impossible; KeyboardInterrupt after Ctrl-C;
     BaselineLostError when the baseline failed or diverged.
     """
     plan = make_plan(config)
-    open_corpus(config.data)
     _require_same_sweep(config, folder)
     done = _recorded(folder, "winner")
     if done and folder.report.exists():

@@ -42,10 +42,6 @@ _QUIET = {
 }
 
 
-class Interrupted(Exception):
-    """The person at the keyboard asked to stop; the same command carries on."""
-
-
 @dataclass(frozen=True)
 class Cluster:
     """What Ray offers: totals over all nodes, and the dashboard's address (None when there is none)."""
@@ -87,7 +83,10 @@ def _init(verbose: bool) -> None:
         # Ray turns 127.0.0.1 into the machine's outward address, and then listens on all of them, unless it
         # believes that this platform has no clusters; there is no public switch for it (Ray 2.60).
         ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(include_dashboard=True, dashboard_host="127.0.0.1", **common)
+        try:
+            ray.init(include_dashboard=True, dashboard_host="127.0.0.1", **common)
+        except (RuntimeError, TimeoutError) as error:
+            raise UserError("Ray", f"no start on this machine ({error})", "try again with -v") from error
         return
     try:
         ray.init(address=address, **common)
@@ -112,7 +111,7 @@ def run_stage(
     cluster: Cluster,
     watch: NodeWatch,
 ) -> None:
-    """Train what the stage is missing. Errors: Interrupted after Ctrl-C; UserError when no node can hold a trial."""
+    """Train what the stage is missing. Errors: KeyboardInterrupt after Ctrl-C; UserError when no node can hold a trial."""
     tasks = recorder.missing
     if not tasks:
         return
@@ -147,7 +146,7 @@ def run_stage(
     if stopper.interrupted:
         for task in recorder.missing:
             recorder.interrupted(task.name)
-        raise Interrupted
+        raise KeyboardInterrupt
 
 
 def _require_room(cpus: float, gpus: float, cluster: Cluster) -> None:
