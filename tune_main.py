@@ -37,9 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_sweep(options.sweep, options.set)
         if options.plan:
-            from paramalloc.sweep.driver import show_plan
-
-            show_plan(config, console)
+            _show_plan(config, console)
             return 0
         return _run(config, options, console)
     except KeyboardInterrupt:
@@ -48,6 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, OSError) as error:  # OSError: a full disk, a folder that may not be written
         print(error, file=sys.stderr)  # noqa: T201
         return EXIT_USER_ERROR
+
+
+def _show_plan(config: SweepConfig, console: Console) -> None:
+    from paramalloc.plan import make_plan, measure_corpus, print_plan
+
+    plan = make_plan(config)
+    print_plan(plan, measure_corpus(plan), console)
 
 
 def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:

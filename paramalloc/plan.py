@@ -15,10 +15,13 @@ from rich.table import Table
 
 from paramalloc.allocation import Shape, flops_per_token, print_param_table, solve
 from paramalloc.config import SweepConfig, Variant
-from paramalloc.training.loop import TrainingRun
+from paramalloc.data.corpus import open_corpus
+from paramalloc.data.prepare import cached
+from paramalloc.training.run import TrainingRun
 
 FEW_STEPS = 200
 MANY_EPOCHS = 4  # beyond about four passes repeated text is worth less than new (Muennighoff et al. 2023)
+_BYTES_PER_TOKEN = {1_000: 2.5, 4_000: 3.5, 16_000: 4.3, 64_000: 4.7}  # English, byte-level BPE; for estimates only
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,18 @@ def make_plan(config: SweepConfig) -> Plan:
         )
         plans.append(VariantPlan(variant, shape, ranking, final))
     return Plan(config, tuple(plans))
+
+
+def measure_corpus(plan: Plan) -> CorpusSize:
+    """Exact where the text is prepared already, else from its bytes and what English usually comes to."""
+    corpus_bytes, _ = open_corpus(plan.config.data).size_bytes()
+    sizes, estimated = {}, False
+    for vocab_size in dict.fromkeys(item.shape.vocab_size for item in plan.variants):
+        known = cached(plan.config.data, vocab_size)
+        nearest = min(_BYTES_PER_TOKEN, key=lambda size: abs(size - vocab_size))
+        sizes[vocab_size] = len(known.train) if known else round(corpus_bytes / _BYTES_PER_TOKEN[nearest])
+        estimated |= known is None
+    return CorpusSize(sizes, estimated)
 
 
 def plan_as_json(plan: Plan, size: CorpusSize) -> dict[str, Any]:
@@ -149,7 +164,9 @@ def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
     config = plan.config
     console.print(f"[bold]{config.name}[/]: {len(plan.variants)} variants, baseline {plan.baseline.name}")
     print_param_table({item.name: item.shape for item in plan.variants}, console)
+    console.print()
     console.print(_budget_table(plan, size))
+    console.print()
     about = "~" if size.estimated else ""
     finalists = min(config.finalists.count + 1, len(plan.variants))
     console.print(

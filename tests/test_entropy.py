@@ -18,9 +18,10 @@ from paramalloc.config import DataConfig, TrainingConfig
 from paramalloc.data.prepare import TokenSet, prepare
 from paramalloc.data.synthetic import SyntheticCorpus
 from paramalloc.evaluation.perplexity import sample_documents, score
+from paramalloc.numerics import Numerics
 from paramalloc.training.checkpoint import CheckpointStore
-from paramalloc.training.loop import Trainer, TrainingRun
-from paramalloc.training.numerics import Numerics
+from paramalloc.training.loop import Trainer
+from paramalloc.training.run import TrainingRun
 
 CPU = Numerics(torch.device("cpu"), "fp32")
 DATA = {"corpus": "synthetic", "synthetic_bytes": 1_500_000}

@@ -15,7 +15,7 @@ import torch
 
 from paramalloc.data.prepare import HeldOut
 from paramalloc.model import IGNORED_TARGET, Transformer
-from paramalloc.training.numerics import Numerics
+from paramalloc.numerics import Numerics
 
 _LOGIT_ELEMENTS_PER_BATCH = {"cpu": 2**24, "cuda": 2**28}
 MAX_EXPONENT = 20.0  # exp(20) is 485 million: above it a perplexity says nothing, and exp may overflow

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from paramalloc.model import Transformer
-from paramalloc.training.numerics import Numerics
+from paramalloc.numerics import Numerics
 
 LATENCY_LENGTHS = (128, 512)
 _WARMUP_RUNS = 5

@@ -16,10 +16,10 @@ from rich.console import Console
 
 from paramalloc.config import SweepConfig
 from paramalloc.data.corpus import open_corpus
-from paramalloc.data.prepare import cached, prepare
+from paramalloc.data.prepare import prepare
 from paramalloc.errors import UserError
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json
-from paramalloc.plan import CorpusSize, Plan, make_plan, plan_as_json, print_plan, warnings
+from paramalloc.plan import CorpusSize, Plan, make_plan, plan_as_json, warnings
 from paramalloc.report import build_report
 from paramalloc.results import FAILED, FINALISTS, FINISHED, RANKING, ResultsFolder
 from paramalloc.sweep.display import Display
@@ -34,17 +34,10 @@ from paramalloc.sweep.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import dump_sweep, load_sweep
 
 EXIT_TRIAL_FAILED = 1
-_BYTES_PER_TOKEN = {1_000: 2.5, 4_000: 3.5, 16_000: 4.3, 64_000: 4.7}  # English, byte-level BPE; for estimates only
 
 
 class BaselineLostError(Exception):
     """The baseline did not finish, so nothing can be compared with it."""
-
-
-def show_plan(config: SweepConfig, console: Console) -> None:
-    """Print what the sweep would do. Reads no text beyond its size and starts nothing."""
-    plan = make_plan(config)
-    print_plan(plan, _corpus_size(plan), console)
 
 
 def require_runnable(config: SweepConfig) -> None:
@@ -205,18 +198,6 @@ def _load_data(plan: Plan, display: Display) -> SweepData:
     token_sets = {size: prepare(plan.config.data, size, display.say) for size in vocab_sizes}
     interval = plan.config.ranking.eval_interval_tokens
     return make_sweep_data(token_sets, plan.baseline.shape.vocab_size, interval)
-
-
-def _corpus_size(plan: Plan) -> CorpusSize:
-    """Exact where the text is prepared already, else from its bytes and what English usually comes to."""
-    corpus_bytes, _ = open_corpus(plan.config.data).size_bytes()
-    sizes, estimated = {}, False
-    for vocab_size in dict.fromkeys(item.shape.vocab_size for item in plan.variants):
-        known = cached(plan.config.data, vocab_size)
-        nearest = min(_BYTES_PER_TOKEN, key=lambda size: abs(size - vocab_size))
-        sizes[vocab_size] = len(known.train) if known else round(corpus_bytes / _BYTES_PER_TOKEN[nearest])
-        estimated |= known is None
-    return CorpusSize(sizes, estimated)
 
 
 def _require_same_sweep(config: SweepConfig, folder: ResultsFolder) -> None:

@@ -111,7 +111,10 @@ def run_stage(
     cluster: Cluster,
     watch: NodeWatch,
 ) -> None:
-    """Train what the stage is missing. Errors: KeyboardInterrupt after Ctrl-C; UserError when no node can hold a trial."""
+    """Train what the stage is missing.
+
+    Errors: KeyboardInterrupt after Ctrl-C; UserError when this machine cannot hold a trial.
+    """
     tasks = recorder.missing
     if not tasks:
         return

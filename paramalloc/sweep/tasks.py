@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from paramalloc.plan import Plan
 from paramalloc.results import FINALISTS, RANKING
-from paramalloc.training.loop import TrainingRun
+from paramalloc.training.run import TrainingRun
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import torch
 from ray import tune
 
 from paramalloc.config import EvaluationConfig
+from paramalloc.numerics import choose_numerics
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.tasks import TrialTask
 from paramalloc.sweep.work import SweepData, run_trial
 from paramalloc.training.checkpoint import CheckpointStore
-from paramalloc.training.numerics import choose_numerics
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from paramalloc.data.prepare import HeldOut, TokenSet
 from paramalloc.evaluation.perplexity import Score, perplexity, sample_documents, score
 from paramalloc.evaluation.profile import PeakMemory, latency_ms
 from paramalloc.model import Transformer
+from paramalloc.numerics import Numerics
 from paramalloc.sweep.tasks import TrialTask
 from paramalloc.training.checkpoint import CheckpointStore
 from paramalloc.training.loop import Diverged, Row, Trainer
-from paramalloc.training.numerics import Numerics
 
 EVALUATION_SHARE = 0.05  # of a run's compute, at most, goes into scoring dev on the way
 _FORWARD_SHARE = 1 / 3  # of a training token's compute; backward is the other two thirds

@@ -15,45 +15,17 @@ from typing import Any
 
 import torch
 
-from paramalloc.allocation import Shape
-from paramalloc.config import TrainingConfig
 from paramalloc.data.batches import Batches
 from paramalloc.model import Transformer
+from paramalloc.numerics import Numerics, micro_batch_size
 from paramalloc.training.checkpoint import CheckpointStore
-from paramalloc.training.numerics import Numerics, micro_batch_size
 from paramalloc.training.optimizer import learning_rate_at, make_optimizer
+from paramalloc.training.run import TrainingRun
 
 FINITE_CHECK_STEPS = 20  # reading the loss makes the host wait for the GPU, so it is read now and then only
 
 Row = dict[str, Any]
 Evaluate = Callable[[Transformer], Row]
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """What one run is: a shape, its knobs, and a token budget that schedule and evaluations are cut to."""
-
-    shape: Shape
-    training: TrainingConfig
-    budget_tokens: int
-    eval_interval_tokens: int
-    seed: int
-
-    @property
-    def step_tokens(self) -> int:
-        return self.training.batch_size * self.shape.context_length
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps; the last one may overshoot the budget by less than one batch."""
-        return math.ceil(self.budget_tokens / self.step_tokens)
-
-    @property
-    def evaluation_steps(self) -> list[int]:
-        """After how many steps dev is scored: the first at or past each interval, and the last."""
-        per_interval = self.eval_interval_tokens / self.step_tokens
-        count = math.floor(self.total_steps / per_interval)
-        return sorted({max(1, math.ceil(k * per_interval)) for k in range(1, count + 1)} | {self.total_steps})
 
 
 class Diverged(Exception):

@@ -12,7 +12,7 @@ from paramalloc.allocation import Shape
 from paramalloc.data.prepare import HeldOut
 from paramalloc.evaluation.perplexity import Score, nats_per_document, perplexity, sample_documents, score
 from paramalloc.model import Transformer
-from paramalloc.training.numerics import Numerics
+from paramalloc.numerics import Numerics
 
 END_OF_TEXT = 0
 SHAPE = Shape(d_model=16, n_layers=1, n_heads=2, d_ff=24, vocab_size=300, context_length=8, tied=True)

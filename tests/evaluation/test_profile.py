@@ -10,7 +10,7 @@ import torch
 from paramalloc.allocation import Shape
 from paramalloc.evaluation.profile import PeakMemory, latency_ms
 from paramalloc.model import Transformer
-from paramalloc.training.numerics import Numerics
+from paramalloc.numerics import Numerics
 
 CPU = Numerics(torch.device("cpu"), "fp32")
 SHAPE = Shape(d_model=16, n_layers=1, n_heads=2, d_ff=24, vocab_size=300, context_length=128, tied=True)

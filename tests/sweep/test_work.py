@@ -14,11 +14,11 @@ import torch
 
 from paramalloc.config import SweepConfig
 from paramalloc.data.prepare import prepare
+from paramalloc.numerics import Numerics
 from paramalloc.plan import make_plan
 from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
 from paramalloc.sweep.work import EVALUATION_SHARE, SweepData, make_sweep_data, run_trial
 from paramalloc.training.checkpoint import CheckpointStore
-from paramalloc.training.numerics import Numerics
 
 CPU = Numerics(torch.device("cpu"), "fp32")
 INTERVAL = 2_000

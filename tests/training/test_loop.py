@@ -15,10 +15,11 @@ import torch
 from paramalloc.allocation import Shape
 from paramalloc.config import TrainingConfig
 from paramalloc.model import Transformer
+from paramalloc.numerics import Numerics, choose_numerics, micro_batch_size
 from paramalloc.training.checkpoint import CheckpointStore
-from paramalloc.training.loop import Diverged, Row, Trainer, TrainingRun
-from paramalloc.training.numerics import Numerics, choose_numerics, micro_batch_size
+from paramalloc.training.loop import Diverged, Row, Trainer
 from paramalloc.training.optimizer import learning_rate_at, make_optimizer
+from paramalloc.training.run import TrainingRun
 
 SHAPE = Shape(d_model=16, n_layers=1, n_heads=2, d_ff=24, vocab_size=260, context_length=8, tied=True)
 TRAINING = TrainingConfig(batch_size=4, micro_batch_size=3, learning_rate=3e-3, checkpoint_seconds=1e9)
