@@ -28,7 +28,7 @@ class Display:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console, self.clock = console, clock
         self._stage: StageRecorder | None = None
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._live: Live | None = None
         self._last_plain = clock()
 
     def __enter__(self) -> Display:
@@ -46,7 +46,8 @@ class Display:
     def show(self, stage: StageRecorder) -> None:
         """Begin to show a stage."""
         self._stage = stage
-        if self._live:
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=False)
             self._live.start()
         self.refresh()
 
@@ -62,15 +63,16 @@ class Display:
     def end_stage(self) -> None:
         """Leave the finished table of a stage on the screen and go on below it."""
         self.refresh()
-        self._stop_table()
         if self._stage and not self._live:
             self.console.print(stage_table(self._stage))
-            self.console.print()
+        self._stop_table()
         self._stage = None
+        self.console.print()
 
     def _stop_table(self) -> None:
         if self._live:
             self._live.stop()
+            self._live = None
 
 
 def stage_table(stage: StageRecorder) -> Table:

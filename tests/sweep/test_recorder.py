@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from paramalloc.config import SweepConfig
 from paramalloc.files import append_jsonl, read_json, read_jsonl
 from paramalloc.plan import make_plan
 from paramalloc.results import RANKING, ResultsFolder
-from paramalloc.sweep.display import plain_line, stage_table
+from paramalloc.sweep.display import Display, plain_line, stage_table
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.recorder import StageRecorder
@@ -235,3 +238,30 @@ def test_the_display_shows_each_trial_its_gap_and_what_is_left(sweep: Sweep) -> 
     assert cells["rate"] == ["1,000", "1,000", ""]
     assert cells["eta"][0] == "6s"  # 6,032 tokens are left at 1,000 a second
     assert plain_line(sweep.recorder).startswith("ranking: 0 of 3 done, about")
+
+
+def screen(written: str) -> list[str]:
+    """The lines that a terminal shows after `written`: line feeds, carriage returns, cursor up and erase line."""
+    lines, at = [""], 0
+    for part in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)", written):
+        if part == "\n":
+            at += 1
+            lines.extend([""] * (at + 1 - len(lines)))
+        elif part.endswith("A") and part.startswith("\x1b["):
+            at = max(0, at - int(part[2:-1] or 1))
+        elif part == "\x1b[2K":
+            lines[at] = ""
+        elif part and part[0] not in "\r\x1b":
+            lines[at] += part
+    return lines
+
+
+def test_the_table_of_each_stage_stays_on_the_screen(sweep: Sweep) -> None:
+    stream = io.StringIO()
+    with Display(Console(file=stream, force_terminal=True, color_system=None, width=100)) as display:
+        for _ in range(2):
+            display.show(sweep.recorder)
+            display.refresh()
+            display.end_stage()
+    names = [line.split()[0] for line in screen(stream.getvalue()) if line.split()[1:2] == ["0.00/0.01"]]
+    assert names == ["wide", "slow"] * 2
