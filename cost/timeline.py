@@ -147,9 +147,17 @@ def _attempts(group: Sequence[TrialStart | TrialEnd], close: int) -> list[Attemp
 
 
 def _end(found: list[Attempt], event: TrialEnd) -> bool:
-    """Write the end into the last attempt on its node; it may come after the trial has started elsewhere."""
+    """Write the end into the last attempt on its node; it may come after the trial has started elsewhere.
+
+    A second end changes nothing, but for a verdict that came late: what had finished was killed after all.
+    """
     last = next((i for i in reversed(range(len(found))) if found[i].node == event.node), None)
-    if last is None or found[last].status is not None:
+    if last is None:
+        return False
+    if found[last].status == "finished" and event.status == "killed":
+        found[last] = replace(found[last], status="killed")
+        return True
+    if found[last].status is not None:
         return False
     useful, lost = (
         None if seconds is None else microseconds(seconds) for seconds in (event.useful_seconds, event.lost_seconds)

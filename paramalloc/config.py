@@ -19,6 +19,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -49,9 +50,9 @@ class DataConfig(Section):
     corpus: str = Field("wikitext-103", min_length=1)
     documents: Literal["auto", "article", "file", "blank_line"] = "auto"
     held_out_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    on_overlap: Literal["error", "drop_train"] = "error"
+    on_overlap: Literal["error", "drop_train"] = "drop_train"
     synthetic_bytes: Annotated[int, Field(ge=10_000)] = 8_000_000
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     cache_dir: str = "~/.cache/paramalloc"
 
 
@@ -81,7 +82,7 @@ class TrainingConfig(Section):
     grad_clip: PositiveFloat = 1.0
     precision: Precision = "auto"
     checkpoint_seconds: PositiveFloat = 60.0
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class KillRuleConfig(Section):
@@ -106,7 +107,7 @@ class FinalistsConfig(Section):
     """
 
     count: Annotated[int, Field(ge=1)] = 2
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     eval_interval_tokens: PositiveInt = 1_000_000
     thin_margin: NonNegativeFloat = 0.02
     win_margin: NonNegativeFloat = 0.05

@@ -141,18 +141,24 @@ def epochs(run: TrainingRun, size: CorpusSize) -> float:
 def warnings(plan: Plan, size: CorpusSize) -> list[str]:
     """What a careful reader would object to before the start, in words."""
     found = []
-    ranking, final = plan.baseline.ranking, plan.baseline.final
-    if ranking.total_steps < FEW_STEPS:
+    shortest = min((item.ranking for item in plan.variants), key=lambda run: run.total_steps)
+    if shortest.total_steps < FEW_STEPS:
         found.append(
-            f"a ranking run has only {ranking.total_steps} steps of {ranking.step_tokens:,} tokens: too few to rank "
-            "variants by; lower training.batch_size or raise ranking.tokens"
+            f"a ranking run has only {shortest.total_steps} steps of {shortest.step_tokens:,} tokens: too few to "
+            "rank variants by; lower training.batch_size or raise ranking.tokens"
         )
-    for stage, run in (("ranking", ranking), ("final", final)):
-        if epochs(run, size) > MANY_EPOCHS:
+    if len({item.final.budget_tokens for item in plan.variants}) > 1:
+        found.append("the finalists' budgets differ (training.tokens): their scores will not compare at equal tokens")
+    runs = {"ranking": [item.ranking for item in plan.variants], "final": [item.final for item in plan.variants]}
+    for stage, each in runs.items():
+        most = max(epochs(run, size) for run in each)
+        if most > MANY_EPOCHS:
             found.append(
-                f"a {stage} run passes {epochs(run, size):.1f} times over the corpus: above {MANY_EPOCHS}, variants "
-                "are ranked by how they over-fit; use more text or fewer tokens"
+                f"a {stage} run passes {most:.1f} times over the corpus: above {MANY_EPOCHS}, variants are ranked "
+                "by how they over-fit; use more text or fewer tokens"
             )
+    if "smallbench_accuracy" in plan.config.evaluation.metrics:
+        found.append("evaluation.metrics: smallbench_accuracy cannot be measured yet and stays null in the results")
     rule = plan.config.ranking.kill_rule
     if rule.enabled and rule.window_tokens >= plan.config.ranking.tokens:
         found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")

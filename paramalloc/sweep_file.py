@@ -25,6 +25,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key that is no word", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key '{key.value}' stands there twice", key.start_mark
@@ -109,10 +111,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
 
 def _descend(node: Any, key: str, path: str) -> Any:
     if isinstance(node, list):
-        named = {item.get("name"): item for item in node if isinstance(item, dict)}
+        named = {str(item.get("name")): item for item in node if isinstance(item, dict)}
         if key not in named:
-            names = ", ".join(str(name) for name in named)
-            raise UserError(f"--set {path}", f"no experiment '{key}'", f"allowed: {names}")
+            raise UserError(f"--set {path}", f"no experiment '{key}'", f"allowed: {', '.join(named)}")
         return named[key]
     if not isinstance(node, dict):
         raise UserError(f"--set {path}", f"a path through {_show(node)}", "only mappings have keys to set")

@@ -1,7 +1,7 @@
 """Latency of one forward pass, and the memory that training needed.
 
-Always holds: a figure that could not be measured is None, never 0. Latency is at batch 1 after warm-up; on a shared
-machine it is only as quiet as its neighbours.
+Always holds: a figure that could not be measured is None, never 0. A figure is only as quiet as the machine, so
+what a verdict rests on is measured by `paramalloc.sweep.work.profile_variants`, with no trial beside it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,34 +26,42 @@ _PROCESS = Path("/proc/self")
 
 @torch.inference_mode()
 def latency_ms(
-    model: Transformer, numerics: Numerics, runs: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, dict[str, float] | None]:
-    """Milliseconds of a forward pass at batch 1, as `{"128": {"p50":, "p95":, "p99":}, "512": None}`.
+    models: Mapping[str, Transformer],
+    numerics: Numerics,
+    runs: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, dict[str, dict[str, float] | None]]:
+    """Milliseconds of a forward pass at batch 1, by model: `{"128": {"p50":, "p95":, "p99":}, "512": None}`.
 
-    A length beyond the model's context, or `runs` = 0, gives None.
+    The models take turns pass by pass, so that whatever else the machine does falls on all of them alike. A length
+    beyond a model's context, or `runs` = 0, gives None.
     """
-    model.eval()
-    return {
-        str(length): _quantiles(model, numerics, length, runs, clock)
-        if runs and length <= model.shape.context_length
-        else None
-        for length in LATENCY_LENGTHS
-    }
+    quantiles: dict[str, dict[str, dict[str, float] | None]] = {name: {} for name in models}
+    for length in LATENCY_LENGTHS:
+        fitting = {name: model.eval() for name, model in models.items() if length <= model.shape.context_length}
+        times: dict[str, list[float]] = {name: [] for name in models}
+        for _ in range(_WARMUP_RUNS + runs if runs else 0):
+            for name, model in fitting.items():
+                times[name].append(_forward_ms(model, length, numerics, clock))
+        for name, measured in times.items():
+            quantiles[name][str(length)] = _quantiles(measured[_WARMUP_RUNS:])
+    return quantiles
 
 
-def _quantiles(
-    model: Transformer, numerics: Numerics, length: int, runs: int, clock: Callable[[], float]
-) -> dict[str, float]:
+def _forward_ms(model: Transformer, length: int, numerics: Numerics, clock: Callable[[], float]) -> float:
     tokens = torch.zeros((1, length), dtype=torch.long, device=numerics.device)
-    milliseconds = []
-    for _ in range(_WARMUP_RUNS + runs):
-        begun = clock()
-        with numerics.autocast():
-            model(tokens)
-        if numerics.device.type == "cuda":
-            torch.cuda.synchronize(numerics.device)
-        milliseconds.append((clock() - begun) * 1e3)
-    return {f"p{q}": float(np.percentile(milliseconds[_WARMUP_RUNS:], q)) for q in (50, 95, 99)}
+    begun = clock()
+    with numerics.autocast():
+        model(tokens)
+    if numerics.device.type == "cuda":
+        torch.cuda.synchronize(numerics.device)
+    return (clock() - begun) * 1e3
+
+
+def _quantiles(milliseconds: list[float]) -> dict[str, float] | None:
+    if not milliseconds:
+        return None
+    return {f"p{q}": float(np.percentile(milliseconds, q)) for q in (50, 95, 99)}
 
 
 class PeakMemory:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from paramalloc.report.formats import listed, millions, percent, significant, span
 from paramalloc.report.load import UNFINISHED, SweepResults
 from paramalloc.report.variants import VariantResult, measure
-from paramalloc.results import DIVERGED, FAILED, FINISHED
+from paramalloc.results import DIVERGED, FAILED, FINALISTS, FINISHED
 
 
 def missing(results: SweepResults, variants: list[VariantResult]) -> list[str]:
@@ -116,10 +116,10 @@ def _shared_machine(results: SweepResults) -> Iterator[str]:
     together = trials_at_once(results)
     finished = any(trial.status == FINISHED for trial in results.trials)
     if finished and together > 1:
-        yield (
-            f"Up to {together} trials ran at once on one machine, so latency and tokens/s were measured among "
-            "neighbours."
-        )
+        finals = [trial for trial in results.trials if trial.stage == FINALISTS and trial.metrics]
+        alone = finals and all(trial.metrics["profiled_alone"] for trial in finals if trial.status == FINISHED)
+        measured = "tokens/s was" if alone else "latency and tokens/s were"
+        yield f"Up to {together} trials ran at once on one machine, so {measured} measured among neighbours."
 
 
 def trials_at_once(results: SweepResults) -> int:

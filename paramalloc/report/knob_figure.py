@@ -155,6 +155,7 @@ def _set_limits(axes: Axes, values: Sequence[float], headroom: float) -> None:
     """Room for the values, and above them for what is marked at the upper edge (a share of their range)."""
     low, high = min(values), max(values)
     size = high - low or 0.05 * high
-    axes.set_ylim(low - 0.2 * size, high + headroom * size)
+    lowest = max(low - 0.2 * size, 0.5 * low)  # above zero: bits per byte on the right axis are its logarithm
+    axes.set_ylim(lowest, high + headroom * size)
     axes.yaxis.set_major_locator(few_round_ticks())
     plain_ticks(axes.yaxis)

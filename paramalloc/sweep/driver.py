@@ -27,7 +27,7 @@ from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.metrics import git_sha
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.runner import Cluster, NodeWatch, ray_session, run_stage
+from paramalloc.sweep.runner import Cluster, NodeWatch, measure_alone, ray_session, run_stage
 from paramalloc.sweep.selection import Promotion, SeedScore, Verdict, decide, promote
 from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
 from paramalloc.sweep.work import SweepData, make_sweep_data
@@ -53,7 +53,8 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
     BaselineLostError when the baseline failed or diverged.
     """
     plan = make_plan(config)
-    _require_same_sweep(config, folder)
+    fingerprint = open_corpus(config.data).fingerprint()
+    _require_same_sweep(config, folder, fingerprint)
     done = _recorded(folder, "winner")
     if done and folder.report.exists():
         console.print(f"done already. {done['sentence']}\nreport: {folder.report}", highlight=False)
@@ -62,7 +63,7 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
         data = _load_data(plan, display)
         atomic_write(folder.sweep, dump_sweep(config))
         size = CorpusSize({v: len(tokens.train) for v, tokens in data.token_sets.items()}, estimated=False)
-        write_json(folder.plan, plan_as_json(plan, size))
+        write_json(folder.plan, plan_as_json(plan, size) | {"corpus_fingerprint": fingerprint})
         for warning in warnings(plan, size):
             display.say(f"warning: {warning}")
         journal = Journal(folder, config.cost, display.say)
@@ -103,13 +104,16 @@ class _Stages:
             ranked = self._stage(
                 ranking_tasks(self.plan),
                 KillRule(self.plan.baseline.name, rule.margin_ppl, rule.window_tokens) if rule.enabled else None,
+                followed_by="promote",
             )
             promotion = self._promote(ranked)
-            finals = self._stage(finalist_tasks(self.plan, promotion.variants), None)
+            finals = self._stage(finalist_tasks(self.plan, promotion.variants), None, followed_by="winner")
+            self._measure_alone(finals)
         failed = [t.task.name for stage in (ranked, finals) for t in stage.trials.values() if t.status == FAILED]
         return self._decide(finals, failed), failed
 
-    def _stage(self, tasks: list[TrialTask], rule: KillRule | None) -> StageRecorder:
+    def _stage(self, tasks: list[TrialTask], rule: KillRule | None, followed_by: str) -> StageRecorder:
+        """Run one stage. What failed in it is tried once more by each new command until its decision is made."""
         recorder = StageRecorder(
             self.folder,
             self.plan,
@@ -119,6 +123,7 @@ class _Stages:
             rule,
             self.versions,
             changed=self.display.refresh,
+            retry_failed=_recorded(self.folder, followed_by) is None,
         )
         config = self.plan.config
         if recorder.missing:
@@ -138,6 +143,20 @@ class _Stages:
             self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")
             self._cluster = cluster, NodeWatch(self.journal)
         return self._cluster
+
+    def _measure_alone(self, finals: StageRecorder) -> None:
+        """Latency and memory decide who wins, so they are measured once more with nothing beside them."""
+        finished = [trial for trial in finals.trials.values() if trial.status == FINISHED]
+        metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
+        if all(item["profiled_alone"] for item in metrics.values()):
+            return
+        cluster, _ = self._start()
+        self.display.say("measuring latency and memory of the finalists, alone")
+        runs = {trial.task.variant: trial.task.run for trial in finished}
+        config = self.plan.config
+        profiles = measure_alone(runs, config.evaluation, config.resources, cluster)
+        for path, item in metrics.items():
+            write_json(path, item | profiles[item["variant"]] | {"profiled_alone": True})
 
     def _promote(self, ranked: StageRecorder) -> Promotion:
         known = _recorded(self.folder, "promote")
@@ -200,9 +219,13 @@ def _load_data(plan: Plan, display: Display) -> SweepData:
     return make_sweep_data(token_sets, plan.baseline.shape.vocab_size, interval)
 
 
-def _require_same_sweep(config: SweepConfig, folder: ResultsFolder) -> None:
-    if not folder.sweep.exists():
+def _require_same_sweep(config: SweepConfig, folder: ResultsFolder, fingerprint: str) -> None:
+    """Errors: UserError when settings or text differ from those that the results in the folder were made with."""
+    if not folder.sweep.exists() or not folder.plan.exists():
         return
+    anew = "give --results another folder, or --fresh to set these results aside and begin anew"
+    if read_json(folder.plan)["corpus_fingerprint"] != fingerprint:
+        raise UserError(str(folder.root), f"results of another text than '{config.data.corpus}' now holds", anew)
     before, now = _flat(load_sweep(folder.sweep)), _flat(config)
     changes = [
         f"\n  {key}: {before.get(key, 'unset')} -> {now.get(key, 'unset')}"
@@ -213,7 +236,7 @@ def _require_same_sweep(config: SweepConfig, folder: ResultsFolder) -> None:
         raise UserError(
             str(folder.root),
             "results of a sweep file that differs:" + "".join(changes) + "\n",
-            "undo the change, give --results another folder, or --fresh to set these results aside and begin anew",
+            f"undo the change, {anew}",
         )
 
 

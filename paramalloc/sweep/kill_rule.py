@@ -68,6 +68,12 @@ class KillRule:
         curve.points.append((tokens, ppl))
         return self._judge_all() if trial == self.baseline else self._judge(trial)
 
+    def rewind(self, trial: str, tokens: int) -> None:
+        """Forget what a trial did after `tokens`: it lost that work and does it again. A verdict still stands."""
+        curve = self._curves.get(trial)
+        if curve is not None and curve.points and curve.points[-1][0] > tokens and trial not in self.kills:
+            self._curves[trial] = _Curve([point for point in curve.points if point[0] <= tokens])
+
     def baseline_ended(self) -> list[Kill]:
         """No further baseline points will come: those still waiting are judged by its last one."""
         self._baseline_ended = True
@@ -89,10 +95,12 @@ class KillRule:
         curve = self._curves[trial]
         while trial not in self.kills and curve.judged < len(curve.points):
             tokens, ppl = curve.points[curve.judged]
-            reference = self._baseline_at(tokens)
-            if reference is None:
+            if not self._baseline_reached(tokens):
                 return []
             curve.judged += 1
+            reference = self._baseline_at(tokens)
+            if reference is None:
+                continue
             if ppl - reference < self.margin_ppl:
                 curve.bad_since = None
                 continue
@@ -106,13 +114,20 @@ class KillRule:
         self.kills[kill.trial] = kill
         return kill
 
+    def _baseline_reached(self, tokens: int) -> bool:
+        points = self._baseline_points
+        return self._baseline_ended or bool(points and points[-1][0] >= tokens)
+
     def _baseline_at(self, tokens: int) -> float | None:
-        """The baseline's perplexity at its last evaluation up to `tokens`, once it has got that far.
+        """The baseline's perplexity at its last evaluation up to `tokens`; None before its first.
 
         Where both evaluate at the same counts this is the same count; where a variant's batches are of another
         size it is the one before, whose higher perplexity errs in the trial's favour.
         """
-        points = self._curves[self.baseline].points if self.baseline in self._curves else []
-        reached = points and (self._baseline_ended or points[-1][0] >= tokens)
+        points = self._baseline_points
         position = bisect_right(points, (tokens, math.inf))
-        return points[position - 1][1] if reached and position else None
+        return points[position - 1][1] if position else None
+
+    @property
+    def _baseline_points(self) -> list[tuple[int, float]]:
+        return self._curves[self.baseline].points if self.baseline in self._curves else []

@@ -89,6 +89,7 @@ def trial_metrics(
         "latency_ms": finished.get("latency_ms"),
         "tokens_per_second": finished.get("tokens_per_second"),
         "peak_memory_mb": finished.get("peak_memory_mb"),
+        "profiled_alone": False,  # True once both are measured with no other trial on the machine
         "wall_seconds": outcome.wall_seconds,
         "lost_seconds": outcome.lost_seconds,
         "preemptions": outcome.preemptions,

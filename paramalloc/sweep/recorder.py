@@ -60,6 +60,7 @@ class StageRecorder:
         rule: the kill rule, or None for a stage that has none.
         versions: `git_sha` and library versions for metrics.json.
         changed: called after every change, for whoever displays it.
+        retry_failed: whether trials that failed in an earlier session are carried on from their checkpoints.
     """
 
     def __init__(
@@ -72,15 +73,22 @@ class StageRecorder:
         rule: KillRule | None,
         versions: dict[str, str | None],
         changed: Callable[[], None] = lambda: None,
+        retry_failed: bool = False,
     ) -> None:
         self.folder, self.plan, self.data, self.journal = folder, plan, data, journal
-        self.rule, self.versions, self.changed = rule, versions, changed
+        self.rule, self.versions, self.changed, self.retry_failed = rule, versions, changed, retry_failed
         self.trials = {task.name: TrialState(task, folder.trial(task.stage, task.name)) for task in tasks}
         self._recall()
 
     @property
     def missing(self) -> list[TrialTask]:
         return [trial.task for trial in self.trials.values() if not trial.done]
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no run of the baseline is left that could finish, so that nothing can be compared."""
+        baselines = [trial.status for trial in self.trials.values() if trial.task.is_baseline]
+        return all(status in (FAILED, DIVERGED) for status in baselines)
 
     def receive(self, name: str, payload: dict[str, Any]) -> bool:
         """Take in one report of a trial (see `paramalloc.sweep.work`). Returns True when the trial has to stop."""
@@ -98,8 +106,6 @@ class StageRecorder:
         kill = self._verdict(trial)
         if kill:
             self._close_killed(trial, kill)
-        elif trial.finished:
-            self._close(trial, FINISHED)
         elif problem:
             self._on_failed(trial, {"error": problem, "traceback": problem})
         else:
@@ -129,6 +135,8 @@ class StageRecorder:
                 stage=trial.task.stage,
                 trial=trial.task.name,
             )
+        if self.rule:
+            self.rule.rewind(trial.task.name, payload["resumed_at_tokens"])
         for row in payload["history"]:
             self._judge(trial, row)
         self._rewrite_history(trial, payload["history"])
@@ -180,7 +188,7 @@ class StageRecorder:
         """Write down and say each verdict; a trial that has already ended is closed as killed at once."""
         for kill in kills:
             trial = self.trials[kill.trial]
-            if kill.reason == "margin":
+            if kill.reason == "margin" and trial.status not in (FAILED, DIVERGED):
                 self._record_kill(trial, kill)
                 if trial.status not in (RUNNING, KILLED):
                     self._close_killed(trial, kill)
@@ -224,6 +232,8 @@ class StageRecorder:
     def _close_killed(self, trial: TrialState, kill: Kill) -> None:
         self._rewrite_history(trial, [row for row in trial.rows if row["tokens"] <= kill.tokens])
         trial.finished = None
+        if trial.status == FINISHED and trial.node:
+            self._bill_end(trial, KILLED)  # what was billed as useful was not
         self._close(trial, KILLED)
 
     def _close(self, trial: TrialState, status: str, tokens: int | None = None) -> None:
@@ -248,7 +258,7 @@ class StageRecorder:
         planned = self.plan[trial.task.variant]
         metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
         write_json(trial.folder.metrics, metrics)
-        if status != FINISHED or not trial.task.keep_best:
+        if status in (KILLED, DIVERGED) or (status == FINISHED and not trial.task.keep_best):
             CheckpointStore(trial.folder.checkpoints).remove()
 
     def _bill_end(self, trial: TrialState, status: str) -> None:
@@ -270,11 +280,14 @@ class StageRecorder:
             self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
             if trial.folder.metrics.exists():
                 metrics = read_json(trial.folder.metrics)
+                if metrics["status"] == FAILED and self.retry_failed:
+                    continue
                 trial.status = metrics["status"]
                 trial.started = {"device": metrics["device"], "precision": metrics["precision"]}
         for trial in self._baseline_first():
-            for row in trial.rows:
-                self._judge(trial, row)
+            if trial.status not in (FAILED, DIVERGED) or trial.task.is_baseline:
+                for row in trial.rows:
+                    self._judge(trial, row)
             if trial.task.is_baseline and trial.status == FINISHED and self.rule:
                 self._pronounce(self.rule.baseline_ended())
 

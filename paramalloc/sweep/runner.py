@@ -27,8 +27,9 @@ from paramalloc.config import EvaluationConfig, ResourcesConfig
 from paramalloc.errors import UserError
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.trial import StageInput, train
+from paramalloc.sweep.trial import StageInput, profile, train
 from paramalloc.sweep.work import SweepData
+from paramalloc.training.run import TrainingRun
 
 HEARTBEAT_SECONDS = 15.0
 MAX_LOST_WORKERS = 10  # per trial: out-of-memory kills look like lost machines and must not go on forever
@@ -146,10 +147,24 @@ def run_stage(
                 verbose=0,
             ),
         ).fit()
+    for task in recorder.missing:
+        recorder.interrupted(task.name)
     if stopper.interrupted:
-        for task in recorder.missing:
-            recorder.interrupted(task.name)
         raise KeyboardInterrupt
+    if recorder.missing and not recorder.hopeless:
+        names = ", ".join(task.name for task in recorder.missing)
+        raise UserError(
+            "Ray", f"an end without a result of {names}", "run the same command again, with -v to see more"
+        )
+
+
+def measure_alone(
+    runs: dict[str, TrainingRun], evaluation: EvaluationConfig, resources: ResourcesConfig, cluster: Cluster
+) -> dict[str, Any]:
+    """Latency and memory of variants in a worker of their own, to be called while no trial runs."""
+    cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
+    worker = ray.remote(num_cpus=cpus, num_gpus=gpus)(profile)
+    return ray.get(worker.remote(runs, evaluation, cpus, gpus))
 
 
 def _require_room(cpus: float, gpus: float, cluster: Cluster) -> None:
@@ -200,7 +215,7 @@ class RecorderStopper(_KeptOutOfSnapshots, tune.Stopper):
     def stop_all(self) -> bool:
         """Asked by Tune about ten times a second, so it is also our clock."""
         self.watch.tick()
-        return self.interrupted
+        return self.interrupted or self.recorder.hopeless
 
 
 class RecorderCallback(_KeptOutOfSnapshots, tune.Callback):

@@ -1,8 +1,8 @@
 """Whom to promote and who wins: pure functions of the scores.
 
 Always holds: the baseline is always promoted; a challenger wins only by clearing the margin in perplexity without
-costing latency or memory; with nobody clearing it, the baseline stands. Perplexities are per token of the
-baseline's tokenizer, so that variants with other vocabularies compare.
+costing latency or memory, on every seed that the baseline finished; with nobody clearing it, the baseline stands.
+Perplexities are per token of the baseline's tokenizer, so that variants with other vocabularies compare.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Comparison:
     standard_error: float | None
     latency_ratio: float | None
     memory_ratio: float | None
+    missing_seeds: tuple[int, ...]  # that the baseline finished and the challenger did not
     qualifies: bool
 
     @property
@@ -110,6 +111,7 @@ def compare(
 ) -> Comparison:
     """One challenger against the baseline over the seeds that both finished."""
     seeds = sorted(set(runs) & set(baseline))
+    missing = tuple(sorted(set(baseline) - set(runs)))
     gains = [1 - runs[seed].dev_ppl / baseline[seed].dev_ppl for seed in seeds]
     latency = _ratio([runs[s].latency_ms for s in seeds], [baseline[s].latency_ms for s in seeds])
     memory = _ratio([runs[s].peak_memory_mb for s in seeds], [baseline[s].peak_memory_mb for s in seeds])
@@ -120,7 +122,8 @@ def compare(
         standard_error=stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None,
         latency_ratio=latency,
         memory_ratio=memory,
-        qualifies=mean(gains) >= rules.win_margin and no_worse,
+        missing_seeds=missing,
+        qualifies=mean(gains) >= rules.win_margin and no_worse and not missing,
     )
 
 
@@ -140,21 +143,35 @@ def _faster_of_ties(qualified: list[Comparison]) -> Comparison:
 
 def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: FinalistsConfig) -> str:
     if not comparisons:
-        return f"{baseline}, the baseline, stands: no challenger reached the final."
+        return f"{baseline}, the baseline, stands: no challenger finished the final."
     item = next((c for c in comparisons if c.variant == winner), comparisons[0])
     spread = "" if item.standard_error is None else f" ± {item.standard_error:.1%} (standard error over seeds)"
     direction = "lower" if item.improvement >= 0 else "higher"
     difference = f"{abs(item.improvement):.1%}{spread} {direction} dev perplexity"
+    if item.within_noise:
+        difference += ", seen with one seed only" if item.standard_error is None else ", within seed noise"
     if winner != baseline:
-        return f"{winner} wins: {difference} than the baseline {baseline}, with no worse latency and memory."
+        return f"{winner} wins: {difference} than the baseline {baseline}, {_costs_of_a_winner(item)}."
+    return (
+        f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}, "
+        f"{_why_not(item, rules)}."
+    )
+
+
+def _costs_of_a_winner(item: Comparison) -> str:
+    ratios = {"latency": item.latency_ratio, "memory": item.memory_ratio}
+    unmeasured = [name for name, ratio in ratios.items() if ratio is None]
+    return f"{' and '.join(unmeasured)} not measured" if unmeasured else "with no worse latency and memory"
+
+
+def _why_not(item: Comparison, rules: FinalistsConfig) -> str:
+    if item.missing_seeds:
+        return f"but finished only some of the seeds (not {', '.join(map(str, item.missing_seeds))})"
+    if item.improvement < rules.win_margin:
+        return f"less than the {rules.win_margin:.0%} asked for"
     costs = [
         f"{name} {ratio:.2f} times the baseline's"
         for name, ratio in (("latency", item.latency_ratio), ("memory", item.memory_ratio))
         if ratio is not None and ratio > 1 + rules.tolerance
     ]
-    missed = f"less than the {rules.win_margin:.0%} asked for"
-    why = f"but {' and '.join(costs)}" if item.improvement >= rules.win_margin else missed
-    noise = ""
-    if item.within_noise:
-        noise = ", seen with one seed only" if item.standard_error is None else ", within seed noise"
-    return f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}{noise}, {why}."
+    return f"but {' and '.join(costs)}"

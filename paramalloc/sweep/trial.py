@@ -19,8 +19,9 @@ from paramalloc.config import EvaluationConfig
 from paramalloc.numerics import choose_numerics
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.tasks import TrialTask
-from paramalloc.sweep.work import SweepData, run_trial
+from paramalloc.sweep.work import SweepData, profile_variants, run_trial
 from paramalloc.training.checkpoint import CheckpointStore
+from paramalloc.training.run import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,19 @@ def train(config: dict[str, Any], stage: StageInput) -> None:
         report({"kind": "failed", "error": summary, "traceback": traceback.format_exc()})
 
 
+def profile(runs: dict[str, TrainingRun], evaluation: EvaluationConfig, cpus: float, gpus: float) -> dict[str, Any]:
+    """`work.profile_variants` in a worker that holds what a trial holds."""
+    torch.set_num_threads(max(1, int(cpus)))
+    precision = next(iter(runs.values())).training.precision
+    return profile_variants(runs, evaluation, choose_numerics(precision, _device(gpus)))
+
+
+def _device(gpus: float) -> torch.device:
+    return torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+
+
 def _run(task: TrialTask, stage: StageInput, report: Any) -> None:
-    device = torch.device("cuda" if stage.gpus and torch.cuda.is_available() else "cpu")
-    numerics = choose_numerics(task.run.training.precision, device)
+    numerics = choose_numerics(task.run.training.precision, _device(stage.gpus))
     folder = ResultsFolder(stage.results).trial(task.stage, task.name)
     checkpoints = CheckpointStore(folder.checkpoints)
     run_trial(task, stage.data, stage.evaluation, checkpoints, numerics, report)

@@ -6,9 +6,14 @@ it reports are plain dicts (`kind`: started, evaluation, finished, diverged), in
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from paramalloc.config import EvaluationConfig
 from paramalloc.data.prepare import HeldOut, TokenSet
@@ -19,6 +24,7 @@ from paramalloc.numerics import Numerics
 from paramalloc.sweep.tasks import TrialTask
 from paramalloc.training.checkpoint import CheckpointStore
 from paramalloc.training.loop import Diverged, Row, Trainer
+from paramalloc.training.run import TrainingRun
 
 EVALUATION_SHARE = 0.05  # of a run's compute, at most, goes into scoring dev on the way
 _FORWARD_SHARE = 1 / 3  # of a training token's compute; backward is the other two thirds
@@ -94,6 +100,9 @@ def run_trial(
     peak_mb = memory.mb()
     dev = score(trainer.model, tokens.dev, tokens.end_of_text, numerics)
     test = score(trainer.model, tokens.test, tokens.end_of_text, numerics)
+    if not math.isfinite(dev.loss + test.loss):
+        report({"kind": "diverged", "step": task.run.total_steps, "tokens": task.budget_tokens})
+        return
     report(
         {
             "kind": "finished",
@@ -101,11 +110,30 @@ def run_trial(
                 **_scores("dev", dev, data.baseline_dev_tokens),
                 **_scores("test", test, data.baseline_test_tokens),
             },
-            "latency_ms": latency_ms(trainer.model, numerics, evaluation.latency_runs),
+            "latency_ms": latency_ms({task.name: trainer.model}, numerics, evaluation.latency_runs)[task.name],
             "tokens_per_second": trainer.tokens_per_second,
             "peak_memory_mb": peak_mb,
         }
     )
+
+
+def profile_variants(
+    runs: Mapping[str, TrainingRun], evaluation: EvaluationConfig, numerics: Numerics
+) -> dict[str, dict[str, Any]]:
+    """`latency_ms` and `peak_memory_mb` (of one training step) by variant, all in one process and under one load."""
+    _step_memory_mb(next(iter(runs.values())), numerics)  # what the process needs once is not the first variant's
+    memory = {name: _step_memory_mb(run, numerics) for name, run in runs.items()}
+    models = {name: Transformer(run.shape).to(numerics.device) for name, run in runs.items()}
+    latency = latency_ms(models, numerics, evaluation.latency_runs)
+    return {name: {"latency_ms": latency[name], "peak_memory_mb": memory[name]} for name in runs}
+
+
+def _step_memory_mb(run: TrainingRun, numerics: Numerics) -> float | None:
+    text = np.zeros(run.step_tokens + run.shape.context_length + 1, dtype=np.uint16)
+    memory = PeakMemory(numerics.device)
+    with tempfile.TemporaryDirectory() as nowhere:
+        Trainer(run, text, lambda model: {}, numerics, CheckpointStore(Path(nowhere))).take_step()
+    return memory.mb()
 
 
 def _scores(split: str, result: Score, baseline_tokens: int) -> Row:

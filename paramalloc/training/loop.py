@@ -98,7 +98,7 @@ class Trainer:
         evaluation_steps = set(self.run.evaluation_steps)
         saved_at = started = self.clock()
         while self.progress.step < self.run.total_steps:
-            self._take_step()
+            self.take_step()
             step = self.progress.step
             last = step == self.run.total_steps
             evaluates = step in evaluation_steps
@@ -122,7 +122,7 @@ class Trainer:
             return None
         return self.progress.step * self.run.step_tokens / self.progress.training_seconds
 
-    def _take_step(self) -> None:
+    def take_step(self) -> None:
         step, run = self.progress.step, self.run
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, run.total_steps, run.training)

@@ -21,13 +21,13 @@ def test_latency_is_that_of_each_pass_after_the_warm_up() -> None:
     ticks = itertools.accumulate(
         itertools.chain.from_iterable((1.0, 0.002 if run < 5 else 0.001 * (run - 4)) for run in range(15))
     )
-    measured = latency_ms(Transformer(SHAPE), CPU, 10, clock=lambda: next(ticks))
+    measured = latency_ms({"a": Transformer(SHAPE)}, CPU, 10, clock=lambda: next(ticks))["a"]
     assert measured["128"] == pytest.approx({"p50": 5.5, "p95": 9.55, "p99": 9.91})
     assert measured["512"] is None  # beyond the context
 
 
 def test_no_runs_give_no_figure() -> None:
-    assert latency_ms(Transformer(SHAPE), CPU, 0) == {"128": None, "512": None}
+    assert latency_ms({"a": Transformer(SHAPE)}, CPU, 0) == {"a": {"128": None, "512": None}}
 
 
 def test_peak_memory_sees_what_was_held_and_not_what_came_before() -> None:

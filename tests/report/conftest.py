@@ -189,6 +189,7 @@ class Sweep:
                 "latency_ms": {"128": quantiles, "512": None} if finished else None,
                 "tokens_per_second": 20_123.4 if finished else None,
                 "peak_memory_mb": memory_mb if finished else None,
+                "profiled_alone": False,
                 "wall_seconds": 1800.0,
                 "lost_seconds": 0.0,
                 "preemptions": 0,

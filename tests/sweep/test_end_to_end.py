@@ -41,9 +41,9 @@ def numbers(folder: ResultsFolder) -> dict[str, Any]:
             found[f"{stage}/{trial.name}/history"] = without_measurements(read_jsonl(trial.history))
     for row in read_jsonl(folder.decisions):
         row.pop("time")
-        comparisons = row.pop("comparisons", [])
-        row.pop("sentence", None)
-        found[f"{row['decision']}/{row.get('trial', '')}"] = [row, [c["improvement"] for c in comparisons]]
+        if row["decision"] == "winner":  # which rests on latency and memory too
+            row = {"improvement": [comparison["improvement"] for comparison in row["comparisons"]]}
+        found[f"{row.get('decision', 'winner')}/{row.get('trial', '')}"] = row
     return found
 
 
@@ -108,6 +108,7 @@ def test_history_has_each_evaluation_once_and_metrics_say_what_was_trained(
             finished = metrics["status"] == "finished"
             assert (metrics["test_bpb"] is not None) == finished
             assert (metrics["latency_ms"] is not None) == finished
+            assert metrics["profiled_alone"] == (stage == FINALISTS)
             assert metrics["smallbench"] is None
 
 
@@ -139,6 +140,23 @@ def test_a_changed_sweep_is_refused_with_the_difference_and_a_changed_budget_is_
         run(tiny(model={"total_params": 120_000}), folder)
     assert "--fresh" in str(caught.value)
     assert "done already" in run(tiny(cost={"budget_usd": 7}), folder)
+
+
+def test_another_text_under_the_same_name_is_refused(
+    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"paragraph {i} of {i * i} words and {i * 7919} more" for i in range(4000)))
+    config = tiny(
+        data={"corpus": str(text)},
+        experiments=[{"name": "base"}],
+        finalists={"seeds": [0]},
+    )
+    folder = ResultsFolder(tmp_path / "own")
+    run(config, folder)
+    text.write_text(text.read_text() + "\n\nand something new")
+    with pytest.raises(UserError, match="results of another text"):
+        run(config, folder)
 
 
 def test_a_trial_that_raises_or_diverges_is_recorded_and_stops_no_other(

@@ -113,3 +113,19 @@ def test_points_past_the_last_of_a_finished_baseline_are_judged_by_that() -> Non
     assert feed(judge, "odd", [(250, 30.0), (510, 30.0)]) == []
     (kill,) = judge.baseline_ended()
     assert (kill.tokens, kill.baseline_ppl) == (510, 10)
+
+
+def test_points_before_the_baselines_first_evaluation_are_passed_over_and_hold_up_nothing() -> None:
+    judge = rule(window=500)
+    feed(judge, "base", curve(20, 20, 20, 20, 20))
+    (kill,) = feed(judge, "odd", [(200, 90.0), (450, 90.0), (700, 90.0), (950, 90.0)])
+    assert (kill.tokens, kill.for_tokens) == (950, 500)
+
+
+def test_work_that_was_lost_is_judged_by_its_second_doing() -> None:
+    """On a GPU the repetition is not the same to the last digit, and history keeps the second."""
+    judge = rule()
+    feed(judge, "t", [(250, 30.0), (500, 30.0), (750, 30.0)])
+    judge.rewind("t", 250)
+    feed(judge, "t", [(500, 14.0), (750, 30.0), (1000, 30.0), (1250, 30.0)])
+    assert feed(judge, "base", BASELINE) == []

@@ -45,14 +45,16 @@ class Sweep:
         self.said: list[str] = []
         self.again()
 
-    def again(self) -> None:
+    def again(self, retry_failed: bool = False) -> None:
         from cost import ledger
 
         self.journal = Journal(self.folder, self.config.cost, self.said.append, clock=lambda: next(self.clock))
         self.journal.bill(ledger.node_up, **NODE)
         plan = make_plan(self.config)
         rule = KillRule("base", margin_ppl=5.0, window_tokens=4_000)
-        self.recorder = StageRecorder(self.folder, plan, ranking_tasks(plan), self.data, self.journal, rule, VERSIONS)
+        self.recorder = StageRecorder(
+            self.folder, plan, ranking_tasks(plan), self.data, self.journal, rule, VERSIONS, retry_failed=retry_failed
+        )
 
     def begin(self, trial: str, **changes: Any) -> bool:
         return self.recorder.receive(trial, STARTED | changes)
@@ -238,6 +240,45 @@ def test_the_display_shows_each_trial_its_gap_and_what_is_left(sweep: Sweep) -> 
     assert cells["rate"] == ["1,000", "1,000", ""]
     assert cells["eta"][0] == "6s"  # 6,032 tokens are left at 1,000 a second
     assert plain_line(sweep.recorder).startswith("ranking: 0 of 3 done, about")
+
+
+@pytest.mark.parametrize("ending", ["failed", "diverged"])
+def test_a_trial_that_failed_or_diverged_ahead_of_the_baseline_stays_so_and_in_a_new_session_too(
+    sweep: Sweep, ending: str
+) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0)
+    end = {"step": 100, "tokens": 12_800} if ending == "diverged" else {"error": "no", "traceback": "no"}
+    sweep.recorder.receive("wide", {"kind": ending, **end})
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    assert sweep.metrics("wide")["status"] == ending
+    sweep.again()
+    assert sweep.metrics("wide")["status"] == ending
+    assert sweep.kills() == []
+
+
+def test_a_failed_trial_is_tried_again_by_a_new_command_from_its_checkpoint(sweep: Sweep) -> None:
+    sweep.begin("base")
+    checkpoints = sweep.folder.trial(RANKING, "base").checkpoints
+    checkpoints.mkdir(parents=True)
+    sweep.recorder.receive("base", {"kind": "failed", "error": "No space left", "traceback": "No space left"})
+    assert sweep.recorder.hopeless
+    assert checkpoints.exists()
+    assert "base" not in [task.name for task in sweep.recorder.missing]
+    sweep.again(retry_failed=True)
+    assert "base" in [task.name for task in sweep.recorder.missing]
+
+
+def test_what_was_billed_as_useful_is_billed_as_killed_after_a_late_verdict(sweep: Sweep) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0)
+    sweep.finish("wide")
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    (line,) = [line for line in sweep.journal.cost_summary()["by_trial"] if line["trial"] == "wide"]
+    assert line["status"] == "killed"
+    assert set(line["by_use"]) == {"killed_by_rule"}
 
 
 def screen(written: str) -> list[str]:

@@ -75,6 +75,20 @@ def test_seeds_are_paired_and_a_missing_one_is_left_out() -> None:
     assert comparison.within_noise
 
 
+def test_a_challenger_that_did_not_survive_every_seed_does_not_win() -> None:
+    """Else the seeds on which it diverged would be left out in its favour."""
+    verdict = decide({"base": runs(10, 20, 30), "a": {1: SeedScore(15.0, 10.0, 100.0)}}, "base", RULES)
+    assert verdict.winner == "base"
+    assert "finished only some of the seeds (not 0, 2)" in verdict.sentence
+
+
+def test_a_win_says_what_was_not_measured_and_when_it_is_within_noise() -> None:
+    lucky = decide({"base": runs(20, 20, 20), "a": runs(21, 12, 20, memory=None)}, "base", RULES)
+    assert lucky.winner == "a"
+    assert "within seed noise" in lucky.sentence
+    assert "memory not measured" in lucky.sentence
+
+
 def test_noise_is_said() -> None:
     verdict = decide({"base": runs(20, 20, 20), "a": runs(21, 18.5, 20)}, "base", RULES)
     assert "within seed noise" in verdict.sentence

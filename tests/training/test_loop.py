@@ -93,14 +93,14 @@ def test_work_since_the_last_checkpoint_is_done_again_to_the_same_end(tmp_path: 
         replace(RUN, training=TRAINING.model_copy(update={"checkpoint_seconds": 4})),
         clock=lambda: next(clock),
     )
-    step = first._take_step
+    step = first.take_step
 
     def step_or_die() -> None:
         if first.progress.step == 10:
             raise Cut
         step()
 
-    first._take_step = step_or_die
+    first.take_step = step_or_die
     with pytest.raises(Cut):
         first.train()
     second = trainer(tmp_path)
@@ -166,7 +166,7 @@ def test_the_best_weights_are_kept_when_asked(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
     run = trainer(tmp_path, replace(RUN, training=TRAINING.model_copy(update={"checkpoint_seconds": 1e-9})))
-    step = run._take_step
+    step = run.take_step
 
     def poisoned_step() -> None:
         if run.progress.step == 6:
@@ -174,7 +174,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Pat
                 run.model.final_norm.weight.fill_(float("nan"))
         step()
 
-    run._take_step = poisoned_step
+    run.take_step = poisoned_step
     with pytest.raises(Diverged) as caught:
         run.train()
     assert caught.value.step == 10  # the next evaluation
