@@ -159,6 +159,8 @@ def warnings(plan: Plan, size: CorpusSize) -> list[str]:
             )
     if "smallbench_accuracy" in plan.config.evaluation.metrics:
         found.append("evaluation.metrics: smallbench_accuracy cannot be measured yet and stays null in the results")
+    if plan.baseline.ranking.budget_tokens > plan.baseline.final.budget_tokens:
+        found.append("ranking.tokens is more than training.tokens: the ranking trains longer than the final")
     rule = plan.config.ranking.kill_rule
     if rule.enabled and rule.window_tokens >= plan.config.ranking.tokens:
         found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")

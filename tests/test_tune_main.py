@@ -45,6 +45,7 @@ def test_the_plan_is_printed_and_nothing_is_started_or_written(
         (["--set", "model.vocab=5"], "model.vocab:"),
         (["--set", "data.corpus=no/such/text"], "data.corpus:"),
         (["--set", "model.embedding_ratio=0.9"], "experiments[0].embedding_ratio:"),
+        (["--set", "resources.cpus_per_trial=4096"], "resources.cpus_per_trial:"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -97,9 +97,9 @@ def stage_table(stage: StageRecorder) -> Table:
             f"{trial.tokens / 1e6:.2f}/{trial.task.budget_tokens / 1e6:.2f}",
             f"{_ppl(trial):.2f}" if trial.rows else "",
             _gap(stage, trial),
-            Text(trial.status, style=_COLOURS.get(trial.status, "dim")),
+            Text(_state(trial), style=_COLOURS.get(trial.status, "dim")),
             f"{rate:,.0f}" if rate else "",
-            duration((trial.task.budget_tokens - trial.tokens) / rate) if rate and not trial.done else "",
+            duration((trial.task.budget_tokens - trial.tokens) / rate) if rate and _state(trial) == RUNNING else "",
         )
     return table
 
@@ -137,8 +137,14 @@ def _remaining(stage: StageRecorder) -> str:
     name = trials[0].task.stage
     rates = [rate for trial in trials if trial.status == RUNNING and (rate := tokens_per_second(trial))]
     left = sum(trial.task.budget_tokens - trial.tokens for trial in trials if not trial.done)
-    eta = f", about {duration(left / sum(rates))} left" if rates else ""
+    eta = f", about {duration(left / sum(rates))} left" if rates and left else ""
     return f"{name}: {done} of {len(trials)} done{eta}"
+
+
+def _state(trial: TrialState) -> str:
+    """The status, but `scoring` for a trial that has trained to its end and is measured on all of dev and test."""
+    trained = trial.tokens >= trial.task.budget_tokens
+    return "scoring" if trial.status == RUNNING and trained else trial.status
 
 
 def _ppl(trial: TrialState) -> float:

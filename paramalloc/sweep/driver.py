@@ -27,7 +27,7 @@ from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.metrics import git_sha
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.runner import Cluster, NodeWatch, measure_alone, ray_session, run_stage
+from paramalloc.sweep.runner import Cluster, NodeWatch, measure_alone, ray_session, require_room, run_stage
 from paramalloc.sweep.selection import Promotion, SeedScore, Verdict, decide, promote
 from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
 from paramalloc.sweep.work import SweepData, make_sweep_data
@@ -41,7 +41,11 @@ class BaselineLostError(Exception):
 
 
 def require_runnable(config: SweepConfig) -> None:
-    """Find what makes a sweep impossible before anything is written. Errors: UserError for a shape or the corpus."""
+    """Find what makes a sweep impossible before anything is written.
+
+    Errors: UserError for a shape, the corpus, or (without a cluster) more CPUs or GPUs than this machine has.
+    """
+    require_room(config.resources)
     make_plan(config)
     open_corpus(config.data)
 
@@ -57,7 +61,7 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
     _require_same_sweep(config, folder, fingerprint)
     done = _recorded(folder, "winner")
     if done and folder.report.exists():
-        console.print(f"done already. {done['sentence']}\nreport: {folder.report}", highlight=False)
+        Display(console).say(f"done already. {done['sentence']}\nreport: {folder.report}")
         return EXIT_TRIAL_FAILED if done["failed_trials"] else 0
     with Display(console) as display:
         data = _load_data(plan, display)
@@ -228,22 +232,22 @@ def _require_same_sweep(config: SweepConfig, folder: ResultsFolder, fingerprint:
         raise UserError(str(folder.root), f"results of another text than '{config.data.corpus}' now holds", anew)
     before, now = _flat(load_sweep(folder.sweep)), _flat(config)
     changes = [
-        f"\n  {key}: {before.get(key, 'unset')} -> {now.get(key, 'unset')}"
+        f"{key}: {before.get(key, 'unset')} -> {now.get(key, 'unset')}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not key.startswith(("cost.", "data.cache_dir"))
     ]
     if changes:
         raise UserError(
             str(folder.root),
-            "results of a sweep file that differs:" + "".join(changes) + "\n",
+            f"results of a sweep file that differs ({'; '.join(changes)})",
             f"undo the change, {anew}",
         )
 
 
 def _flat(config: SweepConfig) -> dict[str, Any]:
-    """Every resolved value by its dotted path; experiments by name, with what they resolve to."""
+    """Every value by its dotted path; experiments by name, with what they override."""
     tree = config.model_dump(mode="json", exclude={"experiments", "baseline"})
-    tree["experiments"] = {v.name: v.model_dump(mode="json", exclude={"name"}) for v in config.variants}
+    tree["experiments"] = {experiment.name: experiment.overrides for experiment in config.experiments}
     tree["baseline"] = config.baseline_name
     flat: dict[str, Any] = {}
 

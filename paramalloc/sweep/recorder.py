@@ -157,7 +157,7 @@ class StageRecorder:
             self._pronounce(self.rule.baseline_ended())
         if self._verdict(trial) is None:
             self._close(trial, FINISHED)
-            self.journal.say(f"{trial.task.name} finished: dev PPL {payload['scores']['dev_ppl']:.2f}")
+            self.journal.say(f"{trial.task.name} finished: PPL {payload['scores']['dev_ppl']:.2f} on all of dev")
 
     def _on_diverged(self, trial: TrialState, payload: dict[str, Any]) -> None:
         if self.rule:

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray._private import ray_constants
 
@@ -114,13 +115,12 @@ def run_stage(
 ) -> None:
     """Train what the stage is missing.
 
-    Errors: KeyboardInterrupt after Ctrl-C; UserError when this machine cannot hold a trial.
+    Errors: KeyboardInterrupt after Ctrl-C; UserError when Ray ends without a result of some trial.
     """
     tasks = recorder.missing
     if not tasks:
         return
     cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
-    _require_room(cpus, gpus, cluster)
     stage = StageInput(
         tasks={task.name: task for task in tasks},
         data=data,
@@ -167,11 +167,16 @@ def measure_alone(
     return ray.get(worker.remote(runs, evaluation, cpus, gpus))
 
 
-def _require_room(cpus: float, gpus: float, cluster: Cluster) -> None:
-    for name, wanted, there in (("cpus", cpus, cluster.cpus), ("gpus", gpus, cluster.gpus)):
-        if wanted > there and cluster.nodes == 1:
+def require_room(resources: ResourcesConfig) -> None:
+    """Errors: UserError when a trial asks for more than this machine has; a cluster is asked when it is there."""
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
+    there = {"cpus": os.cpu_count() or 1, "gpus": torch.cuda.device_count()}
+    for name, wanted in (("cpus", resources.cpus_per_trial), ("gpus", gpus)):
+        if wanted > there[name]:
             raise UserError(
-                f"resources.{name}_per_trial", f"{wanted:g}", f"allowed on this machine: at most {there:g}"
+                f"resources.{name}_per_trial", f"{wanted:g}", f"allowed on this machine: at most {there[name]}"
             )
 
 
@@ -208,6 +213,7 @@ class RecorderStopper(_KeptOutOfSnapshots, tune.Stopper):
     def __init__(self, recorder: StageRecorder, watch: NodeWatch) -> None:
         self.recorder, self.watch = recorder, watch
         self.interrupted = False
+        self._announced = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return "payload" in result and self.recorder.receive(result["trial"], result["payload"])
@@ -215,6 +221,9 @@ class RecorderStopper(_KeptOutOfSnapshots, tune.Stopper):
     def stop_all(self) -> bool:
         """Asked by Tune about ten times a second, so it is also our clock."""
         self.watch.tick()
+        if self.interrupted and not self._announced:
+            self._announced = True
+            self.recorder.journal.say("stopping; once more to stop at once")
         return self.interrupted or self.recorder.hopeless
 
 

@@ -85,7 +85,7 @@ def test_the_second_time_nothing_is_done(config: DataConfig, token_set: TokenSet
 
 def test_other_settings_are_not_found(config: DataConfig, token_set: TokenSet) -> None:
     assert cached(config, SIZE + 1) is None
-    for other in ({"seed": 1}, {"synthetic_bytes": 99_000}, {"on_overlap": "drop_train"}, {"held_out_fraction": 0.1}):
+    for other in ({"seed": 1}, {"synthetic_bytes": 99_000}, {"on_overlap": "error"}, {"held_out_fraction": 0.1}):
         assert cached(config.model_copy(update=other), SIZE) is None
 
 

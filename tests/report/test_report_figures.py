@@ -202,10 +202,13 @@ def test_figures_without_data_are_left_out(new_sweep: Callable[..., Any], shares
     assert len(figures["learning_curves"].axes) == 1  # no gap without the baseline
 
 
-def test_scores_that_lie_far_apart_can_still_be_drawn(sweep: Any) -> None:
+def test_scores_that_lie_far_apart_can_still_be_drawn(
+    new_sweep: Callable[..., Any], shares: list[dict[str, Any]]
+) -> None:
     """The right axis, bits per byte, is a logarithm: the left one must not reach below zero."""
+    sweep = new_sweep(shares[:2])
+    sweep.begin()
     sweep.trial(RANKING, "emb35", final_ppl=50.0)
     sweep.trial(RANKING, "emb25", final_ppl=5000.0)
-    sweep.close()
     (axes, *_) = drawn(sweep)["ppl_vs_embedding_share"].axes
     assert 0 < axes.get_ylim()[0] < 50
