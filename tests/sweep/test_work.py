@@ -17,7 +17,7 @@ from paramalloc.data.prepare import prepare
 from paramalloc.numerics import Numerics
 from paramalloc.plan import make_plan
 from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
-from paramalloc.sweep.work import EVALUATION_SHARE, SweepData, make_sweep_data, run_trial
+from paramalloc.sweep.work import EVALUATION_SHARE, SweepData, make_sweep_data, profile_variants, run_trial
 from paramalloc.training.checkpoint import CheckpointStore
 
 CPU = Numerics(torch.device("cpu"), "fp32")
@@ -106,3 +106,13 @@ def test_finalists_share_the_data_order_of_a_seed_and_keep_their_best(config: Sw
     assert [task.run.seed for task in tasks] == [0, 0, 1, 1]
     assert all(task.keep_best for task in tasks)
     assert [task.is_baseline for task in tasks] == [True, False, True, False]
+
+
+def test_variants_are_profiled_in_one_process_and_the_hungrier_one_shows(config: SweepConfig) -> None:
+    small = task_of(config, "base").run
+    hungry = replace(small, training=small.training.model_copy(update={"batch_size": 512, "micro_batch_size": 512}))
+    measured = profile_variants({"small": small, "hungry": hungry}, config.evaluation, CPU)
+    assert measured["small"]["latency_ms"] == {"128": None, "512": None}  # the context is 32
+    if measured["small"]["peak_memory_mb"] is not None:  # Linux tells it
+        logits_mb = 512 * 32 * 600 * 4 / 1e6
+        assert measured["hungry"]["peak_memory_mb"] > measured["small"]["peak_memory_mb"] + logits_mb
