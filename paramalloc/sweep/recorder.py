@@ -129,11 +129,10 @@ class StageRecorder:
         self._bill(ledger.trial_start, trial, variant=trial.task.variant, share=payload["share"])
         atomic_write(trial.folder.config, dump_section(self.plan[trial.task.variant].variant))
         if payload["resumed_at_tokens"] or again:
-            self.journal.tell(
+            self._tell(
+                trial,
                 "trial_resumed",
                 f"{trial.task.name} carries on at {_millions(payload['resumed_at_tokens'])} tokens",
-                stage=trial.task.stage,
-                trial=trial.task.name,
             )
         if self.rule:
             self.rule.rewind(trial.task.name, payload["resumed_at_tokens"])
@@ -163,21 +162,17 @@ class StageRecorder:
         if self.rule:
             self._pronounce(self.rule.observe(trial.task.name, payload["tokens"], float("nan")))
         self._close(trial, DIVERGED, tokens=payload["tokens"])
-        self.journal.tell(
+        self._tell(
+            trial,
             "trial_diverged",
             f"{trial.task.name} diverged: its loss was not finite by {_millions(payload['tokens'])} tokens",
-            stage=trial.task.stage,
-            trial=trial.task.name,
         )
 
     def _on_failed(self, trial: TrialState, payload: dict[str, Any]) -> None:
         atomic_write(trial.folder.error, payload["traceback"].rstrip() + "\n")
         self._close(trial, FAILED)
-        self.journal.tell(
-            "trial_failed",
-            f"{trial.task.name} failed: {payload['error']} (traceback in {trial.folder.error})",
-            stage=trial.task.stage,
-            trial=trial.task.name,
+        self._tell(
+            trial, "trial_failed", f"{trial.task.name} failed: {payload['error']} (traceback in {trial.folder.error})"
         )
 
     def _judge(self, trial: TrialState, row: dict[str, Any]) -> None:
@@ -224,7 +219,7 @@ class StageRecorder:
                 "text": text,
             },
         )
-        self.journal.tell("trial_killed", text, stage=trial.task.stage, trial=kill.trial)
+        self._tell(trial, "trial_killed", text)
 
     def _verdict(self, trial: TrialState) -> Kill | None:
         return self.rule.kills.get(trial.task.name) if self.rule else None
@@ -260,6 +255,9 @@ class StageRecorder:
         write_json(trial.folder.metrics, metrics)
         if status in (KILLED, DIVERGED) or (status == FINISHED and not trial.task.keep_best):
             CheckpointStore(trial.folder.checkpoints).remove()
+
+    def _tell(self, trial: TrialState, event: str, text: str) -> None:
+        self.journal.tell(event, text, stage=trial.task.stage, trial=trial.task.name)
 
     def _bill_end(self, trial: TrialState, status: str) -> None:
         self._bill(ledger.trial_end, trial, status=status)

@@ -113,13 +113,11 @@ def run_stage(
     cluster: Cluster,
     watch: NodeWatch,
 ) -> None:
-    """Train what the stage is missing.
+    """Train what the stage is missing, which must be something.
 
     Errors: KeyboardInterrupt after Ctrl-C; UserError when Ray ends without a result of some trial.
     """
     tasks = recorder.missing
-    if not tasks:
-        return
     cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
     stage = StageInput(
         tasks={task.name: task for task in tasks},
