@@ -56,7 +56,7 @@ def _show_plan(config: SweepConfig, console: Console) -> None:
 
 
 def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:
-    from paramalloc.sweep.driver import BaselineLostError, require_runnable, run_sweep
+    from paramalloc.sweep.driver import SweepStoppedError, require_runnable, run_sweep
     from paramalloc.sweep.lock import sole_driver
 
     require_runnable(config)
@@ -71,7 +71,7 @@ def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> 
             if left_behind:
                 console.print(f"carrying on after {left_behind}, which ended without a word", highlight=False)
             return run_sweep(config, folder, console, options.verbose)
-    except BaselineLostError as error:
+    except SweepStoppedError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
 

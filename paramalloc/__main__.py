@@ -1,7 +1,7 @@
-"""`python -m paramalloc COMMAND`: what is done with results once there are some.
+"""`python -m paramalloc COMMAND`: everything beside the sweep itself; `--help` lists the commands.
 
-`report RESULTS_DIR` rebuilds CSV, figures and REPORT.md from the other files of a results folder, finished or not.
-A mistake is one line on stderr and exit code 2. Each command imports what it needs when it is called.
+Always holds: a mistake is one line on stderr and exit code 2, a check that failed exit code 1; a command is a module
+with HELP, `add_arguments` and `run` (which may return an exit code), and imports what is slow only when it runs.
 """
 
 from __future__ import annotations
@@ -9,36 +9,42 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from rich.console import Console
+
+from paramalloc.commands import data, export, generate, lr_find, overfit, profile, report
 from paramalloc.errors import EXIT_USER_ERROR, UserError
-from paramalloc.results import ResultsFolder
+
+COMMANDS = {
+    "data": data,
+    "overfit": overfit,
+    "lr-find": lr_find,
+    "profile": profile,
+    "report": report,
+    "export": export,
+    "generate": generate,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
-    except UserError as error:
+        return options.run(options, Console()) or 0
+    except (UserError, OSError) as error:  # OSError: a full disk, a folder that may not be written
         sys.stderr.write(f"paramalloc: {error}\n")
         return EXIT_USER_ERROR
-    return 0
-
-
-def _report(options: argparse.Namespace) -> None:
-    from paramalloc.report import build_report
-
-    folder = ResultsFolder(options.results)
-    build_report(folder)
-    sys.stdout.write(f"report: {folder.report}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m paramalloc", description="Work with the results of sweeps.")
+    parser = argparse.ArgumentParser(
+        prog="python -m paramalloc",
+        description="Prepare text, try out variants, and work with the results of sweeps.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    report = commands.add_parser("report", help="rebuild the report of a results folder from its files")
-    report.add_argument("results", type=Path, metavar="RESULTS_DIR")
-    report.set_defaults(run=_report)
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return parser
 
 

@@ -19,6 +19,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LearningRates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -50,9 +51,11 @@ class DataConfig(Section):
     corpus: str = Field("wikitext-103", min_length=1)
     documents: Literal["auto", "article", "file", "blank_line"] = "auto"
     held_out_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    held_out_max_bytes: PositiveInt = 5_000_000  # of a split that is cut from train; more takes long to score
     on_overlap: Literal["error", "drop_train"] = "drop_train"
     synthetic_bytes: Annotated[int, Field(ge=10_000)] = 8_000_000
     seed: Seed = 0
+    licence: str | None = None  # of a text of your own, for the manifest; the built-in corpora know theirs
     cache_dir: str = "~/.cache/paramalloc"
 
 
@@ -69,12 +72,16 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    """One training run. `tokens` is the budget of a finalist; the warm-up is a share of whatever budget runs."""
+    """One training run. `tokens` is the budget of a finalist; the warm-up is a share of whatever budget runs.
+
+    `learning_rate` is the peak. A list ranks the variant at each of its values and keeps the best; `auto` takes what
+    the learning-rate range test of the sanity stage suggests for the variant.
+    """
 
     tokens: PositiveInt = 50_000_000
     batch_size: PositiveInt = 256
     micro_batch_size: PositiveInt | Literal["auto"] = "auto"
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat | Literal["auto"] | LearningRates = 1e-3
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     weight_decay: NonNegativeFloat = 0.1
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -83,6 +90,13 @@ class TrainingConfig(Section):
     precision: Precision = "auto"
     checkpoint_seconds: PositiveFloat = 60.0
     seed: Seed = 0
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _distinct_rates(cls, value: float | str | tuple[float, ...]) -> float | str | tuple[float, ...]:
+        if isinstance(value, tuple) and len(set(value)) != len(value):
+            raise ValueError("a learning rate stands there twice")
+        return value
 
 
 class KillRuleConfig(Section):
@@ -121,9 +135,39 @@ class FinalistsConfig(Section):
         return seeds
 
 
+class SmallBenchConfig(Section):
+    """Zero-shot probes: how many validation examples of each task, drawn with `seed`, and where they come from.
+
+    `source`: `hub` (GLUE and SuperGLUE), `synthetic` (probes of the built-in world), the path of a folder with
+    sst2.jsonl, rte.jsonl, boolq.jsonl and mrpc.jsonl, or `auto`: synthetic for the synthetic corpus, hub else.
+    """
+
+    source: Annotated[str, Field(min_length=1)] = "auto"
+    examples: Annotated[int, Field(ge=100, le=500)] = 500
+    seed: Seed = 0
+
+
 class EvaluationConfig(Section):
     metrics: tuple[Literal["perplexity", "smallbench_accuracy"], ...] = ("perplexity",)
+    smallbench: SmallBenchConfig = SmallBenchConfig()
     latency_runs: Annotated[int, Field(ge=0)] = 100
+
+
+class SanityConfig(Section):
+    """What is tried before anything is ranked: memorizing a little text, and a learning-rate range test.
+
+    `variants`: which ones are tried. A variant with `learning_rate: auto` always gets its range test.
+    """
+
+    enabled: bool = True
+    variants: Literal["baseline", "all"] = "baseline"
+
+
+class TelemetryConfig(Section):
+    """`tensorboard` writes event files beside each trial; W&B is used when WANDB_API_KEY is set."""
+
+    tensorboard: bool = True
+    wandb_project: Annotated[str, Field(min_length=1)] = "paramalloc"
 
 
 class ResourcesConfig(Section):
@@ -168,6 +212,8 @@ class SweepConfig(Section):
     ranking: RankingConfig = RankingConfig()
     finalists: FinalistsConfig = FinalistsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    sanity: SanityConfig = SanityConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     resources: ResourcesConfig = ResourcesConfig()
     cost: CostConfig = CostConfig()
 
@@ -187,6 +233,15 @@ class SweepConfig(Section):
         names = [experiment.name for experiment in self.experiments]
         if self.baseline is not None and self.baseline not in names:
             raise PlacedError("baseline", f"'{self.baseline}'", f"allowed: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_can_be_found(self) -> SweepConfig:
+        if not self.sanity.enabled:
+            for variant in self.variants:
+                if variant.training.learning_rate == "auto":
+                    allowed = f"{variant.name} has `learning_rate: auto`, which that stage finds: true, or a number"
+                    raise PlacedError("sanity.enabled", "false", allowed)
         return self
 
     @cached_property

@@ -1,12 +1,14 @@
 """The transformer every variant is an instance of: pre-norm, causal attention, SwiGLU, learned positions.
 
 Always holds: the parameter count of each component is `Shape.params_by_component()` exactly; a tied head shares the
-token table's storage; position t sees positions 0..t and no later one. `Transformer(shape, seed=0)`.
+token table's storage; position t sees positions 0..t and no later one, in one pass or, with `new_cache()`, in
+several. `Transformer(shape, seed=0)`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,31 @@ INIT_STD = 0.02
 IGNORED_TARGET = -100
 
 
+class LayerCache:
+    """Keys and values of one layer's tokens so far, so that a further token costs only its own.
+
+    Source: incremental decoding in Shazeer 2019 (arXiv:1911.02150); its cost in Pope et al. 2022 (arXiv:2211.05102).
+    Room for the whole context is taken once, in the device and number format of the first keys.
+    """
+
+    def __init__(self, context_length: int) -> None:
+        self.context_length, self.length = context_length, 0
+        self._room = torch.empty(0)  # (2, B, H, context length, head size)
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in (B, H, T, head size) of T more tokens; returns those of all tokens so far."""
+        if not self.length:
+            batch, heads, _, head_size = keys.shape
+            self._room = keys.new_empty(2, batch, heads, self.context_length, head_size)
+        begin, self.length = self.length, self.length + keys.shape[2]
+        self._room[0, :, :, begin : self.length] = keys
+        self._room[1, :, :, begin : self.length] = values
+        return self._room[0, :, :, : self.length], self._room[1, :, :, : self.length]
+
+
+Cache = list[LayerCache]  # one per layer
+
+
 class Attention(nn.Module):
     """Causal multi-head self-attention without biases (Vaswani et al. 2017, section 3.2)."""
 
@@ -27,12 +54,24 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         batch, length, d_model = x.shape
         heads = self.qkv(x).view(batch, length, 3, self.n_heads, d_model // self.n_heads)
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, head size)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if cache is None:
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            k, v = cache.extend(k, v)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=_visible(length, k))
         return self.out(mixed.transpose(1, 2).reshape(batch, length, d_model))
+
+
+def _visible(length: int, keys: Tensor) -> Tensor | None:
+    """Which of all (B, H, S, head size) `keys` the last `length` tokens see, (T, S); None for the last alone: all."""
+    total = keys.shape[2]
+    return (
+        torch.ones(length, total, dtype=torch.bool, device=keys.device).tril(total - length) if length > 1 else None
+    )
 
 
 class SwiGLU(nn.Module):
@@ -58,8 +97,8 @@ class Block(nn.Module):
         self.glu_norm = nn.LayerNorm(shape.d_model)
         self.glu = SwiGLU(shape.d_model, shape.d_ff)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x))
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), cache)
         return x + self.glu(self.glu_norm(x))
 
 
@@ -92,15 +131,24 @@ class Transformer(nn.Module):
                 writes_residual = name.endswith(("attention.out.weight", "glu.down.weight"))
                 nn.init.normal_(parameter, 0.0, residual_std if writes_residual else INIT_STD, generator)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) for token ids (B, T). Errors: ValueError when T exceeds the context length."""
-        length = tokens.shape[1]
-        if length > self.shape.context_length:
-            raise ValueError(f"{length} tokens in a context of {self.shape.context_length}")
-        positions = torch.arange(length, device=tokens.device)
+    def new_cache(self) -> Cache:
+        """An empty cache, for one batch of texts that grow together."""
+        return [LayerCache(self.shape.context_length) for _ in self.blocks]
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """Logits (B, T, V) for token ids (B, T), which follow those that `cache` holds and join them.
+
+        Errors: ValueError when the tokens, with those in the cache, exceed the context length.
+        """
+        begin = cache[0].length if cache else 0
+        end = begin + tokens.shape[1]
+        if end > self.shape.context_length:
+            raise ValueError(f"{end} tokens in a context of {self.shape.context_length}")
+        positions = torch.arange(begin, end, device=tokens.device)
         x = self.token_embedding(tokens) + self.position_embedding(positions)  # (B, T, d_model)
-        for block in self.blocks:
-            x = block(x)
+        caches: Sequence[LayerCache | None] = cache or [None] * len(self.blocks)
+        for block, layer_cache in zip(self.blocks, caches, strict=True):
+            x = block(x, layer_cache)
         return self.head(self.final_norm(x))
 
     def nats(self, tokens: Tensor, targets: Tensor, reduction: str = "sum") -> Tensor:

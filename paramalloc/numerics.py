@@ -14,6 +14,7 @@ import torch
 from paramalloc.config import Precision
 from paramalloc.errors import UserError
 
+_INITIAL_LOSS_SCALE_LOG2 = 16
 _LOGIT_ELEMENTS_PER_MICRO_BATCH = {"cpu": 2**26, "cuda": 2**29}
 
 
@@ -32,7 +33,17 @@ class Numerics:
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling for fp16 (Micikevicius et al. 2018); for other formats it does nothing."""
-        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        scale = 2.0**_INITIAL_LOSS_SCALE_LOG2
+        return torch.amp.GradScaler(self.device.type, init_scale=scale, enabled=self.precision == "fp16")
+
+    @property
+    def tolerated_skips(self) -> int:
+        """How many steps in a row may be skipped because their loss or gradient is not finite.
+
+        Under fp16 the loss scale starts too high on purpose and halves at each skip. After 16 in a row nothing is
+        scaled up any more, and what still overflows is the model's own doing. Other formats scale nothing: none.
+        """
+        return _INITIAL_LOSS_SCALE_LOG2 if self.precision == "fp16" else 0
 
 
 def choose_numerics(precision: Precision, device: torch.device) -> Numerics:

@@ -17,7 +17,7 @@ from paramalloc.allocation import Shape, flops_per_token, print_param_table, sol
 from paramalloc.config import SweepConfig, Variant
 from paramalloc.data.corpus import open_corpus
 from paramalloc.data.prepare import cached
-from paramalloc.training.run import TrainingRun
+from paramalloc.training.run import Budget
 
 FEW_STEPS = 200
 MANY_EPOCHS = 4  # beyond about four passes repeated text is worth less than new (Muennighoff et al. 2023)
@@ -26,12 +26,12 @@ _BYTES_PER_TOKEN = {1_000: 2.5, 4_000: 3.5, 16_000: 4.3, 64_000: 4.7}  # English
 
 @dataclass(frozen=True)
 class VariantPlan:
-    """A variant with the shape that the solver found and the two runs it may be given."""
+    """A variant with the shape that the solver found and its two budgets."""
 
     variant: Variant
     shape: Shape
-    ranking: TrainingRun
-    final: TrainingRun
+    ranking: Budget
+    final: Budget
 
     @property
     def name(self) -> str:
@@ -71,10 +71,7 @@ def make_plan(config: SweepConfig) -> Plan:
             (config.ranking.tokens, config.ranking.eval_interval_tokens),
             (variant.training.tokens, config.finalists.eval_interval_tokens),
         )
-        ranking, final = (
-            TrainingRun(shape, variant.training, tokens, interval, variant.training.seed)
-            for tokens, interval in budgets
-        )
+        ranking, final = (Budget(shape, variant.training, tokens, interval) for tokens, interval in budgets)
         plans.append(VariantPlan(variant, shape, ranking, final))
     return Plan(config, tuple(plans))
 
@@ -120,22 +117,23 @@ def _variant_as_json(item: VariantPlan, size: CorpusSize) -> dict[str, Any]:
         "embedding_share": shape.embedding_share,
         "glu_expansion": shape.glu_expansion,
         "flops_per_token": per_token,
+        "learning_rates": item.variant.model_dump(mode="json")["training"]["learning_rate"],
         "train_tokens": size.train_tokens[shape.vocab_size],
         **{
             stage: {
-                "tokens": run.total_steps * run.step_tokens,
+                "tokens": run.total_tokens,
                 "steps": run.total_steps,
                 "epochs_over_corpus": epochs(run, size),
-                "train_flops": per_token * run.total_steps * run.step_tokens,
+                "train_flops": per_token * run.total_tokens,
             }
             for stage, run in (("ranking", item.ranking), ("final", item.final))
         },
     }
 
 
-def epochs(run: TrainingRun, size: CorpusSize) -> float:
+def epochs(run: Budget, size: CorpusSize) -> float:
     """Passes over the training text that the whole run makes."""
-    return run.total_steps * run.step_tokens / size.train_tokens[run.shape.vocab_size]
+    return run.total_tokens / size.train_tokens[run.shape.vocab_size]
 
 
 def warnings(plan: Plan, size: CorpusSize) -> list[str]:
@@ -157,8 +155,6 @@ def warnings(plan: Plan, size: CorpusSize) -> list[str]:
                 f"a {stage} run passes {most:.1f} times over the corpus: above {MANY_EPOCHS}, variants are ranked "
                 "by how they over-fit; use more text or fewer tokens"
             )
-    if "smallbench_accuracy" in plan.config.evaluation.metrics:
-        found.append("evaluation.metrics: smallbench_accuracy cannot be measured yet and stays null in the results")
     if plan.baseline.ranking.budget_tokens > plan.baseline.final.budget_tokens:
         found.append("ranking.tokens is more than training.tokens: the ranking trains longer than the final")
     rule = plan.config.ranking.kill_rule
@@ -195,9 +191,11 @@ def _budget_table(plan: Plan, size: CorpusSize) -> Table:
         table.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
     about = "~" if size.estimated else ""
     for item in plan.variants:
-        stages = (("ranking", item.ranking, 1), ("finalists", item.final, len(plan.config.finalists.seeds)))
+        rates = item.variant.training.learning_rate
+        ranked = len(rates) if isinstance(rates, tuple) else 1
+        stages = (("ranking", item.ranking, ranked), ("finalists", item.final, len(plan.config.finalists.seeds)))
         for stage, run, runs in stages:
-            tokens = run.total_steps * run.step_tokens
+            tokens = run.total_tokens
             table.add_row(
                 item.name if stage == "ranking" else "",
                 stage,

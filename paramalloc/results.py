@@ -3,8 +3,10 @@
 Always holds: names are relative to one root (`results/<sweep>`), nothing here reads or writes anything, and no
 other module spells a result file name. Layout:
 
-    sweep.yaml plan.json decisions.jsonl events.jsonl COST_SUMMARY.json results_summary.csv REPORT.md figures/
-    <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/
+    sweep.yaml plan.json DATASET_MANIFEST.json decisions.jsonl events.jsonl COST_SUMMARY.json results_summary.csv
+    REPORT.md figures/
+    sanity/ overfit-<variant>.json lr_find-<variant>.json
+    <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/
 """
 
 from __future__ import annotations
@@ -14,20 +16,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCHEMA_VERSION = 1
-RANKING, FINALISTS = "ranking", "finalists"
+SANITY, RANKING, FINALISTS = "sanity", "ranking", "finalists"
 FINISHED, KILLED, DIVERGED, FAILED = "finished", "killed", "diverged", "failed"
+
+JUDGED_BY = "dev_ppl_per_baseline_token"  # the score that compares variants, whatever their tokenizers
 
 # Fields of metrics.json and history.jsonl that measure the machine or the day; all others are the same whenever the
 # same trial is run again on the same kind of machine.
 MEASURED_FIELDS = frozenset(
     {
         "cost_usd",
+        "decode_tokens_per_second",
         "latency_ms",
         "lost_seconds",
+        "mfu",
+        "other_load_cores",
         "peak_memory_mb",
         "preemptions",
+        "profiled_alone",
         "tokens_per_second",
         "training_seconds",
+        "training_tokens_per_second",
         "wall_seconds",
     }
 )
@@ -65,6 +74,10 @@ class TrialFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoint"
 
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
 
 @dataclass(frozen=True)
 class ResultsFolder:
@@ -79,6 +92,16 @@ class ResultsFolder:
     @property
     def plan(self) -> Path:
         return self.root / "plan.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "DATASET_MANIFEST.json"
+
+    def overfit(self, variant: str) -> Path:
+        return self.root / SANITY / f"overfit-{variant}.json"
+
+    def lr_find(self, variant: str) -> Path:
+        return self.root / SANITY / f"lr_find-{variant}.json"
 
     @property
     def decisions(self) -> Path:

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 
 from paramalloc.allocation import Shape
 from paramalloc.config import DataConfig, TrainingConfig
-from paramalloc.data.prepare import TokenSet, prepare
+from paramalloc.data.prepare import prepare
 from paramalloc.data.synthetic import SyntheticCorpus
+from paramalloc.data.token_set import TokenSet
 from paramalloc.evaluation.perplexity import sample_documents, score
 from paramalloc.numerics import Numerics
 from paramalloc.training.checkpoint import CheckpointStore
@@ -48,8 +49,8 @@ def source_bpb() -> float:
 
 def train(tokens: TokenSet, folder: Path) -> list[float]:
     """Dev bits per byte at five points of a training run."""
-    training = TrainingConfig(batch_size=16, learning_rate=5e-3)
-    run = TrainingRun(SHAPE, training, BUDGET_TOKENS, BUDGET_TOKENS // 5, seed=0)
+    training = TrainingConfig(batch_size=16)
+    run = TrainingRun(SHAPE, training, BUDGET_TOKENS, BUDGET_TOKENS // 5, seed=0, learning_rate=5e-3)
     dev = sample_documents(tokens.dev, max_bytes=20_000)
 
     def evaluate(model: torch.nn.Module) -> dict[str, float]:

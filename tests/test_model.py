@@ -42,6 +42,29 @@ def test_causality_by_gradient(tokens: torch.Tensor, position: int) -> None:
     assert reached.tolist() == [i <= position for i in range(16)]
 
 
+@pytest.mark.parametrize("shape", [SHAPE, UNTIED])
+@pytest.mark.parametrize("pieces", [[16], [1] * 16, [5, 1, 1, 9], [15, 1]])
+def test_with_a_cache_any_division_of_a_text_gives_the_logits_of_the_whole(
+    shape: Shape, pieces: list[int], tokens: torch.Tensor
+) -> None:
+    model = Transformer(shape, seed=4).eval()
+    with torch.no_grad():
+        for block in model.blocks:  # attention that matters: initial weights barely look at other positions
+            block.attention.qkv.weight *= 30
+            block.attention.out.weight *= 30
+        cache = model.new_cache()
+        logits = torch.cat([model(part, cache) for part in tokens.split(pieces, dim=1)], dim=1)
+        torch.testing.assert_close(logits, model(tokens), rtol=0, atol=1e-5)
+
+
+def test_a_cache_that_is_full_takes_no_more(tokens: torch.Tensor) -> None:
+    model = Transformer(SHAPE)
+    cache = model.new_cache()
+    model(tokens, cache)
+    with pytest.raises(ValueError, match="17 tokens in a context of 16"):
+        model(tokens[:, :1], cache)
+
+
 def test_a_tied_head_is_the_token_table_itself() -> None:
     tied, untied = Transformer(SHAPE), Transformer(UNTIED)
     assert tied.head.weight.data_ptr() == tied.token_embedding.weight.data_ptr()

@@ -7,11 +7,11 @@ A folder with train.txt holds its splits: train.txt, valid.txt (or validation.tx
 well; other files in it are ignored, and a missing held-out split is cut from train. In any other folder all .txt and
 .jsonl files, in sorted order, are the text, and dev and test are cut from it. A folder with parquet files (`text`
 column) is read from these alone: train-*.parquet, validation-*.parquet, test-*.parquet, or all of them together.
+What is cut is the held-out fraction, but no more than 5 MB a split: more would only make every evaluation slower.
 """
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import hashlib
 import json
@@ -24,15 +24,16 @@ from typing import Protocol
 from paramalloc.config import DataConfig
 from paramalloc.data import hub
 from paramalloc.data.documents import Grouping, group_lines, read_documents, read_lines, sniff_grouping
+from paramalloc.data.source_files import SourceFile, data_file, text_file
 from paramalloc.data.splits import Cut, Split, plan_cut
 from paramalloc.data.synthetic import SyntheticCorpus
 from paramalloc.errors import UserError
 
 BUILT_IN = ("synthetic", *hub.WIKITEXT_CONFIGS)
+_HELD_OUT: tuple[Split, ...] = ("dev", "test")
 _STEMS: dict[str, Split] = {"train": "train", "valid": "dev", "validation": "dev", "dev": "dev", "test": "test"}
 _TEXT_SUFFIXES = (".txt", ".jsonl")
 _PARQUET = ".parquet"
-_BLOCK_BYTES = 1 << 20
 Source = Callable[[], Iterator[str]]
 
 
@@ -52,17 +53,25 @@ class Corpus(Protocol):
 
 
 class TextCorpus:
-    """Documents from sources; held-out splits without a source are cut from the train source."""
+    """Documents from sources; held-out splits without a source are cut from the train source.
+
+    `grouping` says what a document is, `cut_from_train` which splits are cut; `files` are those of a corpus on disk.
+    """
 
     def __init__(
         self,
         name: str,
         sources: Mapping[Split, Source],
-        held_out_fraction: float,
+        grouping: Grouping,
+        config: DataConfig,
         identity: object,
+        files: tuple[SourceFile, ...] = (),
         published_bytes: int | None = None,
     ) -> None:
-        self.name, self._sources, self._fraction = name, dict(sources), held_out_fraction
+        self.name, self.grouping, self.files = name, grouping, files
+        self.cut_from_train: tuple[Split, ...] = tuple(split for split in _HELD_OUT if split not in sources)
+        self._sources = dict(sources)
+        self._held_out = (config.held_out_fraction, config.held_out_max_bytes)
         self._identity, self._published_bytes = identity, published_bytes
 
     def documents(self, split: Split) -> Iterator[str]:
@@ -72,30 +81,24 @@ class TextCorpus:
     def size_bytes(self) -> tuple[int, bool]:
         if self._published_bytes is not None:
             return self._published_bytes, False
-        return self._train_bytes, True
+        if self.cut_from_train:
+            return self._cut.train_bytes, True
+        return sum(len(document.encode()) for document in self.documents("train")), True
 
     def fingerprint(self) -> str:
-        settings = [self._identity, self._fraction if self._missing else None]
-        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+        cut = self._held_out if self.cut_from_train else None
+        return hashlib.sha256(json.dumps([self._identity, cut]).encode()).hexdigest()
 
     def _documents(self, split: Split) -> Iterator[str]:
-        if split != "train" and split in self._sources:
-            return self._sources[split]()
-        if not self._missing:
-            return self._sources["train"]()
-        return (document for document in self._sources["train"]() if self._cut.split_of(document) == split)
-
-    @property
-    def _missing(self) -> tuple[Split, ...]:
-        return tuple(split for split in ("dev", "test") if split not in self._sources)
+        if split in self.cut_from_train:
+            return iter(self._cut.held_out[split].values())
+        if split == "train" and self.cut_from_train:
+            return self._cut.train(self._sources["train"]())
+        return self._sources[split]()
 
     @cached_property
     def _cut(self) -> Cut:
-        return plan_cut(self._sources["train"](), self._missing, self._fraction)
-
-    @cached_property
-    def _train_bytes(self) -> int:
-        return sum(len(document.encode()) for document in self.documents("train"))
+        return plan_cut(self._sources["train"](), self.cut_from_train, *self._held_out)
 
 
 def open_corpus(config: DataConfig) -> Corpus:
@@ -113,11 +116,17 @@ def open_corpus(config: DataConfig) -> Corpus:
         raise UserError(
             "data.corpus", f"'{name}', which is neither a built-in corpus nor a path", _names_allowed(name)
         )
-    files = _files_by_split(path)
-    grouping = _grouping(config, files["train"])
-    sources: dict[Split, Source] = {split: partial(_read_all, paths, grouping) for split, paths in files.items()}
-    identity = [grouping, {split: [_digest(file) for file in paths] for split, paths in files.items()}]
-    return TextCorpus(name, sources, config.held_out_fraction, identity)
+    by_split = _files_by_split(path)
+    files = {split: [_described(file, split, path) for file in paths] for split, paths in by_split.items()}
+    grouping = _grouping(config, by_split["train"])
+    return TextCorpus(
+        name,
+        {split: partial(_read_all, paths, grouping) for split, paths in by_split.items()},
+        grouping,
+        config,
+        identity=[grouping, {split: [file.sha256 for file in files[split]] for split in by_split}],
+        files=tuple(chain.from_iterable(files.values())),
+    )
 
 
 def _wikitext(name: str, config: DataConfig) -> TextCorpus:
@@ -126,13 +135,16 @@ def _wikitext(name: str, config: DataConfig) -> TextCorpus:
             "data.documents", f"file with {name}, which has no files", "allowed: auto, article, blank_line"
         )
     grouping: Grouping = "article" if config.documents == "auto" else config.documents
-    splits: tuple[Split, ...] = ("train", "dev", "test")
     sources: dict[Split, Source] = {
-        split: partial(_regroup, partial(hub.wikitext_rows, name, split), grouping) for split in splits
+        split: partial(_regroup, partial(hub.wikitext_rows, name, split), grouping) for split in hub.HUB_SPLITS
     }
-    identity = [hub.WIKITEXT, hub.WIKITEXT_CONFIGS[name], hub.REVISION, grouping]
     return TextCorpus(
-        name, sources, config.held_out_fraction, identity, published_bytes=hub.PUBLISHED_TRAIN_BYTES[name]
+        name,
+        sources,
+        grouping,
+        config,
+        identity=[hub.WIKITEXT.repository, hub.WIKITEXT_CONFIGS[name], hub.WIKITEXT.revision, grouping],
+        published_bytes=hub.PUBLISHED_TRAIN_BYTES[name],
     )
 
 
@@ -198,24 +210,9 @@ def _read_all(files: list[Path], grouping: Grouping) -> Iterator[str]:
     return group_lines(hub.parquet_rows(files), grouping)
 
 
-def _digest(file: Path) -> str:
-    """SHA-256 of the content. Errors: UserError for a file that cannot be read, or text that is not UTF-8."""
-    digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
-    is_text = file.suffix != _PARQUET
-    try:
-        with file.open("rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
-                if is_text:
-                    decoder.decode(block)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "data.corpus", f"'{file}', which is not UTF-8 ({error.reason})", "convert it to UTF-8"
-        ) from error
-    except OSError as error:
-        raise UserError("data.corpus", f"'{file}', which cannot be read ({error})", "allow reading it") from error
-    return digest.hexdigest()
+def _described(file: Path, split: Split, corpus: Path) -> SourceFile:
+    name = file.name if file == corpus else file.relative_to(corpus).as_posix()
+    return data_file(file, split, name) if file.suffix == _PARQUET else text_file(file, split, name)
 
 
 def _at_least_one(documents: Iterator[str], name: str, split: Split) -> Iterator[str]:

@@ -1,13 +1,14 @@
 """Is dev or test text in train? Whole documents and single lines are compared, exactly, from 60 characters on.
 
-Always holds: only hashes of held-out text are kept (train is streamed); shorter texts (headings, "Yes.") prove
-nothing and are not compared. A line that stands in many training documents (at least 3, and 1 % of them) is
-boilerplate, such as a licence notice under every file: it says nothing about any one held-out document and is only
-counted. A whole document that is in train as well always counts.
+Always holds: train is streamed, and only hashes of held-out text are kept, with the places where train repeats it;
+shorter texts (headings, "Yes.") prove nothing and are not compared. A line that stands in many training documents (at
+least 3, and 1 % of them) is boilerplate, such as a licence notice under every file: it says nothing about any one
+held-out document and is only counted. A whole document that is in train as well always counts.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ class Overlap:
     boilerplate_lines: int
     example: str
     train_documents: int
+    train_bytes: int  # with those that share text
 
 
 def find_overlap(train: Iterable[str], held_out: Iterable[str]) -> Overlap:
@@ -37,21 +39,25 @@ def find_overlap(train: Iterable[str], held_out: Iterable[str]) -> Overlap:
         texts = list(_comparable(document))
         lines.update(hash(text) for text in texts)
         wholes.update(hash(text) for text in texts[:1] if text == document.strip())
-    found: dict[int, tuple[str, list[int]]] = {}  # hash -> beginning of the text, training documents that have it
-    count = 0
+    found: dict[int, tuple[str, array[int]]] = {}  # hash -> beginning of the text, training documents that have it
+    count = size = 0
     for document in train:
+        size += len(document.encode())
         for text in _comparable(document):
             if (key := hash(text)) in lines:
-                found.setdefault(key, (text[:_EXAMPLE_CHARACTERS], []))[1].append(count)
+                _, where = found.setdefault(key, (text[:_EXAMPLE_CHARACTERS], array("Q")))
+                if not where or where[-1] != count:
+                    where.append(count)
         count += 1
     many = max(BOILERPLATE_DOCUMENTS, BOILERPLATE_SHARE * count)
-    shared = {key: item for key, item in found.items() if key in wholes or len(set(item[1])) < many}
+    shared = {key: item for key, item in found.items() if key in wholes or len(item[1]) < many}
     return Overlap(
         documents=frozenset(index for _, indexes in shared.values() for index in indexes),
         shared_texts=len(shared),
         boilerplate_lines=len(found) - len(shared),
         example=next((text for text, _ in shared.values()), ""),
         train_documents=count,
+        train_bytes=size,
     )
 
 

@@ -7,54 +7,17 @@ lm-evaluation-harness' rolling log-likelihood. End-of-text itself is never a tar
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from paramalloc.data.prepare import HeldOut
+from paramalloc.data.token_set import HeldOut
+from paramalloc.evaluation.units import Score
 from paramalloc.model import IGNORED_TARGET, Transformer
 from paramalloc.numerics import Numerics
 
 _LOGIT_ELEMENTS_PER_BATCH = {"cpu": 2**24, "cuda": 2**28}
-MAX_EXPONENT = 20.0  # exp(20) is 485 million: above it a perplexity says nothing, and exp may overflow
-
-
-@dataclass(frozen=True)
-class Score:
-    """Total surprise of some text, and the text's size in three units.
-
-    Source of the ratios: bits per byte is nats / (ln 2 * bytes), perplexity exp(nats / tokens), word perplexity
-    exp(nats / words), words being separated by white space (Gao et al. 2020, section 3.1; WikiText, Merity 2016).
-    """
-
-    nats: float
-    tokens: int
-    bytes: int
-    words: int
-
-    @property
-    def loss(self) -> float:
-        """Nats per token."""
-        return self.nats / self.tokens
-
-    @property
-    def ppl(self) -> float:
-        return perplexity(self.loss)
-
-    @property
-    def bpb(self) -> float:
-        return self.nats / (math.log(2) * self.bytes)
-
-    @property
-    def word_ppl(self) -> float:
-        return perplexity(self.nats / self.words)
-
-
-def perplexity(nats_per_unit: float) -> float:
-    """exp, capped at exp(20) so that a hopeless model has a large finite value; NaN stays NaN."""
-    return math.exp(min(nats_per_unit, MAX_EXPONENT)) if nats_per_unit == nats_per_unit else math.nan
 
 
 def sample_documents(held_out: HeldOut, max_bytes: float) -> HeldOut:
@@ -79,13 +42,7 @@ def sample_documents(held_out: HeldOut, max_bytes: float) -> HeldOut:
 
 def score(model: Transformer, held_out: HeldOut, end_of_text: int, numerics: Numerics) -> Score:
     """Score all documents of `held_out`; the model is left in the mode it came in."""
-    nats = nats_per_document(model, held_out, end_of_text, numerics)
-    return Score(
-        nats=float(nats.sum()),
-        tokens=len(held_out.tokens),
-        bytes=int(held_out.bytes_per_document.sum()),
-        words=int(held_out.words_per_document.sum()),
-    )
+    return Score.of(nats_per_document(model, held_out, end_of_text, numerics), held_out)
 
 
 @torch.inference_mode()

@@ -13,10 +13,15 @@ from paramalloc.report.curves_figure import draw_curves, finalist_curves, rankin
 from paramalloc.report.knob import swept_knob
 from paramalloc.report.knob_axis import KnobAxis
 from paramalloc.report.knob_figure import KnobFigure
+from paramalloc.report.learning_rates import draw_rates, rate_searches
 from paramalloc.report.load import SweepResults
 from paramalloc.report.style import looks, save, style
 from paramalloc.report.variants import bits_per_byte_factor, measure, variant_results
 from paramalloc.results import KILLED, ResultsFolder
+
+_RATES_CAPTION = (
+    "dev loss after the ranking against learning rate; rings: each variant's best; crosses: runs that did not finish"
+)
 
 
 @dataclass(frozen=True)
@@ -61,4 +66,7 @@ def make_figures(results: SweepResults) -> list[tuple[Picture, Figure]]:
         if curves:
             picture = Picture(name, f"learning curves on a fixed slice of dev, {stage}")
             drawn.append((picture, draw_curves(curves, config.baseline_name, unit, appearance)))
+    rates = draw_rates(rate_searches(results, variants), appearance)
+    if rates:
+        drawn.append((Picture("loss_vs_learning_rate", _RATES_CAPTION), rates))
     return drawn

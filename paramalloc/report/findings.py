@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 
 from paramalloc.report.formats import listed, millions, percent, significant, span
+from paramalloc.report.learning_rates import edge_warnings, rate_searches
 from paramalloc.report.load import UNFINISHED, SweepResults
 from paramalloc.report.variants import VariantResult, measure
 from paramalloc.results import DIVERGED, FAILED, FINALISTS, FINISHED
@@ -56,7 +57,7 @@ def limits(results: SweepResults, variants: list[VariantResult]) -> list[str]:
         *_seeds(results, variants),
         *_kill_rule(results, variants),
         *(f"{warning[0].upper()}{warning[1:]}." for warning in results.plan["warnings"]),
-        *_learning_rate(results),
+        *_learning_rate(results, variants),
         *_shapes(variants),
         *_shared_machine(results),
     ]
@@ -93,10 +94,15 @@ def _kill_rule(results: SweepResults, variants: list[VariantResult]) -> Iterator
     yield text + "."
 
 
-def _learning_rate(results: SweepResults) -> Iterator[str]:
+def _learning_rate(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
     rates = {variant.training.learning_rate for variant in results.config.variants}
-    if len(rates) == 1 and len(results.config.variants) > 1:
-        yield f"The peak learning rate, {rates.pop():g}, is the same for all variants and was tuned for none."
+    yield from edge_warnings(rate_searches(results, variants))
+    if "auto" in rates:
+        yield "A learning rate from a range test is a sensible guess, not the best of several full runs."
+    elif len(rates) == 1 and len(results.config.variants) > 1:
+        (rate,) = rates
+        if not isinstance(rate, tuple):
+            yield f"The peak learning rate, {rate:g}, is the same for all variants and was tuned for none."
 
 
 def _shapes(variants: list[VariantResult]) -> Iterator[str]:
@@ -117,9 +123,18 @@ def _shared_machine(results: SweepResults) -> Iterator[str]:
     finished = any(trial.status == FINISHED for trial in results.trials)
     if finished and together > 1:
         finals = [trial for trial in results.trials if trial.stage == FINALISTS and trial.metrics]
-        alone = finals and all(trial.metrics["profiled_alone"] for trial in finals if trial.status == FINISHED)
-        measured = "tokens/s was" if alone else "latency and tokens/s were"
+        separately = finals and all(
+            trial.metrics["profiled_alone"] is not None for trial in finals if trial.status == FINISHED
+        )
+        measured = "tokens/s was" if separately else "latency and tokens/s were"
         yield f"Up to {together} trials ran at once on one machine, so {measured} measured among neighbours."
+    busy = [trial.metrics for trial in results.trials if trial.metrics.get("profiled_alone") is False]
+    if busy:
+        load = max((item["other_load_cores"] or 0.0 for item in busy), default=0.0)
+        yield (
+            f"The machine was not idle otherwise (up to {load:.1f} cores busy) while latency and memory of "
+            f"{listed(list(dict.fromkeys(item['variant'] for item in busy)))} were measured."
+        )
 
 
 def trials_at_once(results: SweepResults) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from paramalloc.evaluation.units import is_capped
+
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -26,6 +28,11 @@ def with_spread(mean: float | None, sd: float | None, digits: int = 4) -> str:
         return significant(mean, digits)
     decimals = max(0, 1 - _exponent(sd, 2))
     return f"{mean:,.{decimals}f} ± {sd:,.{decimals}f}"
+
+
+def perplexity_text(mean: float | None, sd: float | None = None) -> str:
+    """As `with_spread`; a perplexity beyond exp(20), which says no more than that, as `> 485 million`."""
+    return "> 485 million" if mean is not None and is_capped(mean) else with_spread(mean, sd)
 
 
 def percent(fraction: float | None, decimals: int = 1) -> str:

@@ -19,6 +19,7 @@ from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import FINALISTS, RANKING, SCHEMA_VERSION, ResultsFolder, TrialFolder
+from paramalloc.sweep.decisions import in_force
 from paramalloc.sweep_file import load_sweep
 
 UNFINISHED = "unfinished"
@@ -60,8 +61,8 @@ class SweepResults:
     cost: Json | None
 
     def decided(self, kind: str) -> Json | None:
-        """The first decision of one kind: `promote` or `winner`."""
-        return next((row for row in self.decisions if row["decision"] == kind), None)
+        """The decision of one kind, `promote` or `winner`, that holds."""
+        return in_force(self.decisions, kind)
 
 
 def load_results(folder: ResultsFolder) -> SweepResults:

@@ -6,8 +6,9 @@ on the slice that is looked at on the way are kept apart in words; what is not k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from paramalloc.report.blocks import bullets, markdown_table
 from paramalloc.report.figures import Picture
 from paramalloc.report.findings import limits, mishaps, missing
 from paramalloc.report.formats import (
@@ -17,6 +18,7 @@ from paramalloc.report.formats import (
     listed,
     millions,
     percent,
+    perplexity_text,
     ratio,
     significant,
     span,
@@ -24,8 +26,9 @@ from paramalloc.report.formats import (
     with_spread,
 )
 from paramalloc.report.load import UNFINISHED, Json, SweepResults
+from paramalloc.report.smallbench import smallbench_section
 from paramalloc.report.variants import Measure, VariantResult, measure, variant_results
-from paramalloc.results import DIVERGED, FAILED, FINISHED
+from paramalloc.results import DIVERGED, FAILED, FINISHED, RANKING
 from paramalloc.sweep.selection import Comparison
 
 _SHORT_HASH = 12
@@ -41,12 +44,13 @@ def render_report(results: SweepResults, pictures: Sequence[Picture]) -> str:
         "## Results",
         _table(results, variants),
         _charts(pictures),
+        *smallbench_section(variants),
         "## Decisions",
         _decisions(results, variants),
         "## Cost",
         _cost(results.cost),
         "## Limits of this result",
-        _bullets(limits(results, variants)),
+        bullets(limits(results, variants)),
         "## How to reproduce",
         _reproduce(results, variants),
     ]
@@ -82,10 +86,20 @@ def _setup(results: SweepResults, variants: list[VariantResult]) -> str:
             f"Training text: {config.data.corpus}, {about}{listed(list(texts))}.",
             f"Ranking: {_budget(plans, 'ranking')}, one run for each variant ({_seeds(ranking_seeds)}).",
             f"Finalists: {_budget(plans, 'final')}, {_seeds(config.finalists.seeds)}.",
-            f"Peak learning rate {span((v.training.learning_rate for v in config.variants), '{:g}'.format)}.",
+            f"Peak learning rate {_learning_rates(results)}.",
             f"Trained on {listed(list(devices))}." if devices else "",
         ]
     ).rstrip()
+
+
+def _learning_rates(results: SweepResults) -> str:
+    """Those of the ranking's runs where they are known already, else those of the sweep file."""
+    used = [t.metrics["learning_rate"] for t in results.trials if t.stage == RANKING and t.metrics]
+    values = [variant.training.learning_rate for variant in results.config.variants]
+    rates = used or [rate for value in values for rate in (value if isinstance(value, tuple) else (value,))]
+    known = [rate for rate in rates if not isinstance(rate, str)]
+    text = span(known, "{:g}".format) if known else "not found yet"
+    return text + (" (from range tests)" if "auto" in values else "")
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -116,7 +130,7 @@ def _table(results: SweepResults, variants: list[VariantResult]) -> str:
         "did not finish has none; its curve, on a slice of dev, is in the figures. "
         f"Final scores are mean ± sd over {_seed_counts(variants)}; latency (batch 1) and speed are medians."
     )
-    return _markdown_table(heads, rows, left=1) + "\n\n" + note
+    return markdown_table(heads, rows, left=1) + "\n\n" + note
 
 
 def _seed_counts(variants: list[VariantResult]) -> str:
@@ -135,8 +149,8 @@ def _row(variant: VariantResult, unit: Measure, won: bool) -> list[str]:
         percent(plan["embedding_share"]),
         f"{plan['glu_expansion']:.2f}",
         _ranking_state(variant),
-        significant(score.get(unit.dev)),
-        *(with_spread(spread.mean, spread.sd) for spread in final.values()),
+        perplexity_text(score.get(unit.dev)),
+        *(perplexity_text(spread.mean, spread.sd) for spread in final.values()),
         significant(variant.latency_ms[1] if variant.latency_ms else None, 3),
         significant(variant.tokens_per_second, 3),
     ]
@@ -157,7 +171,7 @@ def _charts(pictures: Sequence[Picture]) -> str:
         return "No run has been evaluated yet, so there is nothing to draw."
     shown = pictures[:2]
     cells = [f"![{picture.caption}](figures/{picture.name}.png)" for picture in shown]
-    table = _markdown_table([picture.caption[0].upper() + picture.caption[1:] for picture in shown], [cells], left=2)
+    table = markdown_table([picture.caption[0].upper() + picture.caption[1:] for picture in shown], [cells], left=2)
     more = [f"[{p.caption}](figures/{p.name}.png)" for p in pictures[2:]]
     return table + (f"\n\nSee also the {listed(more)}." if more else "")
 
@@ -173,7 +187,7 @@ def _decisions(results: SweepResults, variants: list[VariantResult]) -> str:
         said.append(f"finalists: {listed(promotion['variants'])} ({promotion['reason']})")
     winner = results.decided("winner")
     comparisons = [Comparison(**item) for item in winner["comparisons"]] if winner else []
-    return _bullets(said) + ("\n\n" + _comparisons(results, comparisons) if comparisons else "")
+    return bullets(said) + ("\n\n" + _comparisons(results, comparisons) if comparisons else "")
 
 
 def _comparisons(results: SweepResults, comparisons: list[Comparison]) -> str:
@@ -204,7 +218,7 @@ def _comparisons(results: SweepResults, comparisons: list[Comparison]) -> str:
         f"is two standard errors. The rule asks for at least {percent(rules.win_margin, 0)}, with latency and memory "
         f"at most {ratio(1 + rules.tolerance)} the baseline's."
     )
-    return _markdown_table(heads, rows, left=1) + "\n\n" + note
+    return markdown_table(heads, rows, left=1) + "\n\n" + note
 
 
 def _cost(cost: Json | None) -> str:
@@ -227,7 +241,7 @@ def _cost(cost: Json | None) -> str:
         ]
         for use, line in cost["by_use"].items()
     ]
-    return total + "\n\n" + _markdown_table(["use", "USD", "node time", "of time"], rows, left=1)
+    return total + "\n\n" + markdown_table(["use", "USD", "node time", "of time"], rows, left=1)
 
 
 def _reproduce(results: SweepResults, variants: list[VariantResult]) -> str:
@@ -245,16 +259,4 @@ def _reproduce(results: SweepResults, variants: list[VariantResult]) -> str:
     ]
     name = results.config.name
     command = f"python tune_main.py results/{name}/sweep.yaml --results results/{name}-again"
-    return f"{_bullets(facts)}\n\nWith this folder as `results/{name}`:\n\n    {command}"
-
-
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _markdown_table(heads: list[str], rows: list[list[str]], left: int) -> str:
-    """A Markdown table whose first `left` columns are aligned left, the others right."""
-    rule = [":--" if index < left else "--:" for index in range(len(heads))]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in [heads, rule, *rows]
-    )
+    return f"{bullets(facts)}\n\nWith this folder as `results/{name}`:\n\n    {command}"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import mean, median, stdev
 
 from paramalloc.config import SweepConfig
-from paramalloc.report.load import Json, SweepResults, Trial
-from paramalloc.results import FINALISTS, FINISHED, RANKING
+from paramalloc.report.load import UNFINISHED, Json, SweepResults, Trial
+from paramalloc.results import FINALISTS, FINISHED, JUDGED_BY, RANKING
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,21 @@ class Spread:
 
 @dataclass(frozen=True)
 class VariantResult:
-    """One variant: its line of plan.json, its run in the ranking if begun, and its runs as a finalist."""
+    """One variant: its line of plan.json, its ranking runs (one for each learning rate), and those as a finalist."""
 
     name: str
     is_baseline: bool
     plan: Json
-    ranking: Trial | None
+    ranking_runs: tuple[Trial, ...]
     finals: tuple[Trial, ...]
+
+    @property
+    def ranking(self) -> Trial | None:
+        """The ranking run that stands for the variant: the best that finished, else the one that got furthest."""
+        finished = [run for run in self.ranking_runs if run.status == FINISHED]
+        if finished:
+            return min(finished, key=lambda run: (run.metrics[JUDGED_BY], run.metrics["learning_rate"]))
+        return max(self.ranking_runs, key=lambda run: (run.status == UNFINISHED, run.tokens), default=None)
 
     @property
     def finished_finals(self) -> tuple[Trial, ...]:
@@ -94,7 +102,7 @@ def variant_results(results: SweepResults) -> list[VariantResult]:
             name=item["name"],
             is_baseline=item["name"] == results.config.baseline_name,
             plan=item,
-            ranking=next((t for t in results.trials if (t.stage, t.variant) == (RANKING, item["name"])), None),
+            ranking_runs=tuple(t for t in results.trials if (t.stage, t.variant) == (RANKING, item["name"])),
             finals=tuple(t for t in results.trials if (t.stage, t.variant) == (FINALISTS, item["name"])),
         )
         for item in results.plan["variants"]

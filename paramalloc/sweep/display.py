@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED
-from paramalloc.sweep.recorder import JUDGED_BY, RUNNING, StageRecorder, TrialState
+from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED
+from paramalloc.sweep.recorder import RUNNING, StageRecorder, TrialState
 
 PLAIN_INTERVAL_SECONDS = 15.0
 _COLOURS = {RUNNING: "cyan", FINISHED: "green", KILLED: "yellow", DIVERGED: "red", FAILED: "red"}
@@ -152,10 +152,9 @@ def _ppl(trial: TrialState) -> float:
 
 
 def _gap(stage: StageRecorder, trial: TrialState) -> str:
-    """Difference to the baseline of the same seed at the newest token count that both have reached."""
+    """Difference to its baseline's run at the newest token count that both have reached."""
     if trial.task.is_baseline or not trial.rows:
         return ""
-    baseline = next((t for t in stage.trials.values() if t.task.is_baseline and t.task.seed == trial.task.seed), None)
-    points = {row["tokens"]: row[JUDGED_BY] for row in baseline.rows} if baseline else {}
+    points = {row["tokens"]: row[JUDGED_BY] for row in stage.baseline_of(trial).rows}
     shared = [row for row in trial.rows if row["tokens"] in points]
     return f"{shared[-1][JUDGED_BY] - points[shared[-1]['tokens']]:+.2f}" if shared else ""

@@ -1,4 +1,4 @@
-"""The whole sweep in order: text, plan, ranking, finalists, verdict, report; each step only if it is missing.
+"""The whole sweep in order: text, sanity, ranking, finalists, verdict, report; each step only if it is missing.
 
 Always holds: running it again finishes what is missing and changes nothing that is done; a sweep file that differs
 from the one the results were made with is refused with the differences shown.
@@ -14,30 +14,49 @@ from typing import Any
 
 from rich.console import Console
 
+from cost import ledger
+from paramalloc.allocation import print_param_table
 from paramalloc.config import SweepConfig
 from paramalloc.data.corpus import open_corpus
-from paramalloc.data.prepare import prepare
+from paramalloc.data.manifest import write_manifest
+from paramalloc.data.prepare import prepare_all
+from paramalloc.data.progress import bars_on
 from paramalloc.errors import UserError
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json
 from paramalloc.plan import CorpusSize, Plan, make_plan, plan_as_json, warnings
 from paramalloc.report import build_report
-from paramalloc.results import FAILED, FINALISTS, FINISHED, RANKING, ResultsFolder
+from paramalloc.report.sanity_figures import draw_sanity_figures
+from paramalloc.report.token_lengths_figure import write_token_lengths
+from paramalloc.results import FAILED, FINALISTS, FINISHED, JUDGED_BY, RANKING, SANITY, ResultsFolder
+from paramalloc.sweep.changes import Changes, compare
+from paramalloc.sweep.decisions import PROMOTE, REOPEN, WINNER, in_force
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.metrics import git_sha
-from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.runner import Cluster, NodeWatch, measure_alone, ray_session, require_room, run_stage
-from paramalloc.sweep.selection import Promotion, SeedScore, Verdict, decide, promote
-from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
+from paramalloc.sweep.probes import sweep_probes
+from paramalloc.sweep.recorder import StageRecorder, TrialState
+from paramalloc.sweep.runner import (
+    Cluster,
+    NodeWatch,
+    measure_alone,
+    ray_session,
+    require_room,
+    run_checks,
+    run_stage,
+)
+from paramalloc.sweep.sanity import LR_FIND, Check, checks, passed, rate_warning, suggested_rates
+from paramalloc.sweep.selection import RankedRun, SeedScore, Verdict, best_runs, decide, promote
+from paramalloc.sweep.tasks import TrialTask, baseline_of, finalist_tasks, ranking_tasks
+from paramalloc.sweep.trial import CheckOutcome
 from paramalloc.sweep.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import dump_sweep, load_sweep
 
 EXIT_TRIAL_FAILED = 1
 
 
-class BaselineLostError(Exception):
-    """The baseline did not finish, so nothing can be compared with it."""
+class SweepStoppedError(Exception):
+    """The sweep cannot go on: a sanity check failed, or the baseline did not finish. Its message says what to do."""
 
 
 def require_runnable(config: SweepConfig) -> None:
@@ -54,23 +73,25 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
     """Run or resume the sweep in `folder`, whose lock the caller holds. Returns the exit code.
 
     Errors: UserError for what the sweep file or the machine makes impossible; KeyboardInterrupt after Ctrl-C;
-    BaselineLostError when the baseline failed or diverged.
+    SweepStoppedError when a sanity check fails, or the baseline fails or diverges.
     """
     plan = make_plan(config)
     fingerprint = open_corpus(config.data).fingerprint()
-    _require_same_sweep(config, folder, fingerprint)
-    done = _recorded(folder, "winner")
-    if done and folder.report.exists():
+    changes = _changes(config, folder, fingerprint)
+    done = _in_force(folder, WINNER)
+    if done and folder.report.exists() and not changes.reopens:
         Display(console).say(f"done already. {done['sentence']}\nreport: {folder.report}")
         return EXIT_TRIAL_FAILED if done["failed_trials"] else 0
     with Display(console) as display:
-        data = _load_data(plan, display)
+        data = _load_data(plan, folder, display)
+        journal = Journal(folder, config.cost, display.say)
+        _take_over(changes, journal)
         atomic_write(folder.sweep, dump_sweep(config))
         size = CorpusSize({v: len(tokens.train) for v, tokens in data.token_sets.items()}, estimated=False)
         write_json(folder.plan, plan_as_json(plan, size) | {"corpus_fingerprint": fingerprint})
+        print_param_table({item.name: item.shape for item in plan.variants}, console)
         for warning in warnings(plan, size):
             display.say(f"warning: {warning}")
-        journal = Journal(folder, config.cost, display.say)
         try:
             verdict, failed = _Stages(plan, data, folder, journal, display, verbose).run()
         finally:
@@ -102,19 +123,53 @@ class _Stages:
         self._cluster: tuple[Cluster, NodeWatch] | None = None
 
     def run(self) -> tuple[Verdict, list[str]]:
-        """Ranking, promotion, finalists, verdict; also returns the names of trials that failed."""
+        """Sanity, ranking, promotion, finalists, verdict; also returns the names of trials that failed."""
         with ExitStack() as self._stack:
+            self._check_sanity()
+            tasks = ranking_tasks(self.plan, suggested_rates(self.plan, self.folder))
             rule = self.plan.config.ranking.kill_rule
-            ranked = self._stage(
-                ranking_tasks(self.plan),
-                KillRule(self.plan.baseline.name, rule.margin_ppl, rule.window_tokens) if rule.enabled else None,
-                followed_by="promote",
-            )
-            promotion = self._promote(ranked)
-            finals = self._stage(finalist_tasks(self.plan, promotion.variants), None, followed_by="winner")
+            judge = KillRule(baseline_of(tasks), rule.margin_ppl, rule.window_tokens) if rule.enabled else None
+            ranked = self._stage(tasks, judge, followed_by=PROMOTE)
+            rates = self._promote(ranked)
+            finals = self._stage(finalist_tasks(self.plan, rates), None, followed_by=WINNER)
             self._measure_alone(finals)
         failed = [t.task.name for stage in (ranked, finals) for t in stage.trials.values() if t.status == FAILED]
         return self._decide(finals, failed), failed
+
+    def _check_sanity(self) -> None:
+        """Errors: SweepStoppedError with the findings of the checks that failed."""
+        sets = self.data.token_sets
+        missing = [
+            check
+            for check in checks(self.plan)
+            if not passed(self.folder, check, sets[check.run.shape.vocab_size].tokenizer_hash)
+        ]
+        if not missing:
+            return
+        cluster, _ = self._start()
+        names = ", ".join(dict.fromkeys(check.variant for check in missing))
+        self.display.say(f"sanity: trying out whether {names} can learn, and at which learning rates")
+        failed = []
+        config = self.plan.config
+        for check, outcome in run_checks(missing, self.data, config.resources, cluster):
+            self._bill_check(check, outcome)
+            write_json(check.file(self.folder), outcome.result)
+            self.display.say(f"sanity: {outcome.result['message']}")
+            if not outcome.result["passed"]:
+                failed.append(outcome.result["message"])
+            elif check.kind == LR_FIND and (warning := rate_warning(self.plan[check.variant], outcome.result)):
+                self.display.say(f"warning: {warning}")
+        draw_sanity_figures(self.folder, [item.name for item in self.plan.variants])
+        self.journal.write_cost_summary()
+        if failed:
+            raise SweepStoppedError("the sanity stage failed, so nothing was ranked:\n" + "\n".join(failed))
+
+    def _bill_check(self, check: Check, outcome: CheckOutcome) -> None:
+        """A check is billed when it is over, with the times that its worker took down."""
+        about = {"node": outcome.node, "stage": SANITY, "trial": check.name}
+        self.journal.bill(ledger.trial_start, time=outcome.began, variant=check.variant, share=outcome.share, **about)
+        status = FINISHED if outcome.result["passed"] else FAILED
+        self.journal.bill(ledger.trial_end, time=outcome.ended, status=status, **about)
 
     def _stage(self, tasks: list[TrialTask], rule: KillRule | None, followed_by: str) -> StageRecorder:
         """Run one stage. What failed in it is tried once more by each new command until its decision is made."""
@@ -127,14 +182,13 @@ class _Stages:
             rule,
             self.versions,
             changed=self.display.refresh,
-            retry_failed=_recorded(self.folder, followed_by) is None,
+            retry_failed=_in_force(self.folder, followed_by) is None,
         )
-        config = self.plan.config
         if recorder.missing:
             cluster, watch = self._start()
             self.display.show(recorder)
             try:
-                run_stage(recorder, self.data, config.evaluation, config.resources, cluster, watch)
+                run_stage(recorder, self.data, cluster, watch)
             finally:
                 self.display.end_stage()
         return recorder
@@ -152,7 +206,7 @@ class _Stages:
         """Latency and memory decide who wins, so they are measured once more with nothing beside them."""
         finished = [trial for trial in finals.trials.values() if trial.status == FINISHED]
         metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
-        if all(item["profiled_alone"] for item in metrics.values()):
+        if all(item["profiled_alone"] is not None for item in metrics.values()):
             return
         cluster, _ = self._start()
         self.display.say("measuring latency and memory of the finalists, alone")
@@ -160,27 +214,31 @@ class _Stages:
         config = self.plan.config
         profiles = measure_alone(runs, config.evaluation, config.resources, cluster)
         for path, item in metrics.items():
-            write_json(path, item | profiles[item["variant"]] | {"profiled_alone": True})
+            profile = dict(profiles[item["variant"]])
+            write_json(path, item | {"profiled_alone": bool(profile.pop("alone"))} | profile)
 
-    def _promote(self, ranked: StageRecorder) -> Promotion:
-        known = _recorded(self.folder, "promote")
+    def _promote(self, ranked: StageRecorder) -> dict[str, float]:
+        """The finalists with the learning rate of their best run, the baseline first."""
+        known = _in_force(self.folder, PROMOTE)
         if known:
-            return Promotion(tuple(known["variants"]), known["reason"])
+            return {name: known["learning_rates"][name] for name in known["variants"]}
         baseline = self.plan.baseline.name
-        scores = {
-            trial.task.variant: read_json(trial.folder.metrics)["dev_ppl_per_baseline_token"]
+        best = best_runs(
+            RankedRun(trial.task.variant, trial.task.run.learning_rate, _judged_score(trial))
             for trial in ranked.trials.values()
             if trial.status == FINISHED
-        }
-        if baseline not in scores:
-            state = ranked.trials[baseline]
-            raise BaselineLostError(
+        )
+        if baseline not in best:
+            state = next(trial for trial in ranked.trials.values() if trial.task.is_baseline)
+            raise SweepStoppedError(
                 f"the baseline {baseline} {state.status}, so nothing can be compared with it; see {state.folder.path}"
             )
+        scores = {name: run.dev_ppl for name, run in best.items()}
+        rates = {name: run.learning_rate for name, run in best.items()}
         promotion = promote(scores, baseline, self.plan.config.finalists)
-        self._record("promote", RANKING, scores=scores, **asdict(promotion))
+        self._record(PROMOTE, RANKING, scores=scores, learning_rates=rates, **asdict(promotion))
         self.journal.tell("promotion", f"finalists: {', '.join(promotion.variants)} ({promotion.reason})")
-        return promotion
+        return {name: rates[name] for name in promotion.variants}
 
     def _decide(self, finals: StageRecorder, failed: list[str]) -> Verdict:
         scores: dict[str, dict[int, SeedScore]] = {}
@@ -191,15 +249,19 @@ class _Stages:
                 )
         baseline = self.plan.baseline.name
         if baseline not in scores:
-            raise BaselineLostError(f"no run of the baseline {baseline} finished the final; see {FINALISTS}/")
+            raise SweepStoppedError(f"no run of the baseline {baseline} finished the final; see {FINALISTS}/")
         verdict = decide(scores, baseline, self.plan.config.finalists)
-        if not _recorded(self.folder, "winner"):
-            self._record("winner", FINALISTS, failed_trials=failed, **asdict(verdict))
+        if not _in_force(self.folder, WINNER):
+            self._record(WINNER, FINALISTS, failed_trials=failed, **asdict(verdict))
         return verdict
 
     def _record(self, decision: str, stage: str, **fields: Any) -> None:
         row = {"decision": decision, "time": self.journal.clock(), "stage": stage, **fields}
         append_jsonl(self.folder.decisions, row)
+
+
+def _judged_score(trial: TrialState) -> float:
+    return float(read_json(trial.folder.metrics)[JUDGED_BY])
 
 
 def _seed_score(metrics: dict[str, Any]) -> SeedScore:
@@ -212,51 +274,42 @@ def _seed_score(metrics: dict[str, Any]) -> SeedScore:
     )
 
 
-def _recorded(folder: ResultsFolder, decision: str) -> dict[str, Any] | None:
-    return next((row for row in read_jsonl(folder.decisions) if row["decision"] == decision), None)
+def _in_force(folder: ResultsFolder, decision: str) -> dict[str, Any] | None:
+    return in_force(read_jsonl(folder.decisions), decision)
 
 
-def _load_data(plan: Plan, display: Display) -> SweepData:
+def _load_data(plan: Plan, folder: ResultsFolder, display: Display) -> SweepData:
+    """Tokens and probes, prepared now where they are not in the cache, and the manifest that describes them."""
     vocab_sizes = dict.fromkeys(item.shape.vocab_size for item in plan.variants)
-    token_sets = {size: prepare(plan.config.data, size, display.say) for size in vocab_sizes}
+    probes, searched = sweep_probes(plan.config, display.say)
+    token_sets = prepare_all(plan.config.data, vocab_sizes, display.say, bars_on(display.console))
+    write_manifest(plan.config, token_sets, folder, searched)
+    write_token_lengths(folder)
     interval = plan.config.ranking.eval_interval_tokens
-    return make_sweep_data(token_sets, plan.baseline.shape.vocab_size, interval)
+    return make_sweep_data(token_sets, plan.baseline.shape.vocab_size, interval, probes)
 
 
-def _require_same_sweep(config: SweepConfig, folder: ResultsFolder, fingerprint: str) -> None:
-    """Errors: UserError when settings or text differ from those that the results in the folder were made with."""
+def _take_over(changes: Changes, journal: Journal) -> None:
+    """To be called before sweep.yaml is replaced, or a crash in between would leave decisions that no longer hold."""
+    if changes.taken_over:
+        text = f"taken over from the changed sweep file: {'; '.join(changes.taken_over)}"
+        journal.tell("sweep_changed", text)
+        if changes.reopens:
+            append_jsonl(journal.folder.decisions, {"decision": REOPEN, "time": journal.clock(), "text": text})
+
+
+def _changes(config: SweepConfig, folder: ResultsFolder, fingerprint: str) -> Changes:
+    """What has changed since the results in the folder were made, all of it harmless.
+
+    Errors: UserError when settings or text differ so that what is there would no longer be true.
+    """
     if not folder.sweep.exists() or not folder.plan.exists():
-        return
+        return Changes((), (), reopens=False)
     anew = "give --results another folder, or --fresh to set these results aside and begin anew"
     if read_json(folder.plan)["corpus_fingerprint"] != fingerprint:
         raise UserError(str(folder.root), f"results of another text than '{config.data.corpus}' now holds", anew)
-    before, now = _flat(load_sweep(folder.sweep)), _flat(config)
-    changes = [
-        f"{key}: {before.get(key, 'unset')} -> {now.get(key, 'unset')}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(("cost.", "data.cache_dir"))
-    ]
-    if changes:
-        raise UserError(
-            str(folder.root),
-            f"results of a sweep file that differs ({'; '.join(changes)})",
-            f"undo the change, {anew}",
-        )
-
-
-def _flat(config: SweepConfig) -> dict[str, Any]:
-    """Every value by its dotted path; experiments by name, with what they override."""
-    tree = config.model_dump(mode="json", exclude={"experiments", "baseline"})
-    tree["experiments"] = {experiment.name: experiment.overrides for experiment in config.experiments}
-    tree["baseline"] = config.baseline_name
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        else:
-            flat[prefix] = value
-
-    walk("", tree)
-    return flat
+    changes = compare(load_sweep(folder.sweep), config)
+    if changes.refused:
+        got = f"results of a sweep file that differs ({'; '.join(changes.refused)})"
+        raise UserError(str(folder.root), got, f"undo the change, {anew}")
+    return changes

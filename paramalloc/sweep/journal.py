@@ -50,15 +50,17 @@ class Journal:
         self.session = uuid.uuid4().hex[:12]
         self.tokens: dict[tuple[str, str], int] = {}  # trained so far, by (stage, trial); for the price of a token
         self.bill(ledger.session_start)
+        self.began: str = read_jsonl(folder.events)[0]["session"]  # names the sweep over all of its sessions
 
     def tell(self, event: str, text: str, **fields: Any) -> None:
         """Record something worth knowing and say it."""
         append_jsonl(self.folder.events, {"event": event, "time": self.clock(), "text": text, **fields})
         self.say(text)
 
-    def bill(self, row: Callable[..., dict[str, Any]], **fields: Any) -> None:
-        """Record something that money depends on; `row` is one of the ledger's constructors."""
-        append_jsonl(self.folder.events, row(time=self.clock(), session=self.session, **fields))
+    def bill(self, row: Callable[..., dict[str, Any]], time: float | None = None, **fields: Any) -> None:
+        """Record something that money depends on, now or at `time`; `row` is one of the ledger's constructors."""
+        when = self.clock() if time is None else time
+        append_jsonl(self.folder.events, row(time=when, session=self.session, **fields))
 
     def cost_summary(self) -> dict[str, Any]:
         """The bill so far, as it stands in COST_SUMMARY.json."""

@@ -1,10 +1,10 @@
 """The kill rule: a trial that stays above the baseline's perplexity for long enough is stopped.
 
 Always holds: a verdict is a function of the curves alone, not of the order in which their points arrive; a point
-that the baseline has not reached yet waits and is judged when it has; a verdict once reached stands. The baseline
+that the baseline has not reached yet waits and is judged when it has; a verdict once reached stands. A baseline
 itself is never judged by the margin.
 
-    rule = KillRule("emb35", margin_ppl=0.5, window_tokens=1_000_000)
+    rule = KillRule({"emb45": "emb35"}, margin_ppl=0.5, window_tokens=1_000_000)
     rule.observe("emb45", 250_000, 812.0)   # -> [] or the kills that this point brought about
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -19,13 +20,14 @@ from dataclasses import dataclass, field
 class Kill:
     """Why a trial dies: at `tokens` it had been above the baseline by the margin or more for `for_tokens`.
 
-    For a loss that is not finite, `baseline_ppl`, `gap_ppl` and `for_tokens` are None.
+    For a loss that is not finite, `baseline`, `baseline_ppl`, `gap_ppl` and `for_tokens` are None.
     """
 
     trial: str
     reason: str  # "margin" or "not_finite"
     tokens: int
     dev_ppl: float | None
+    baseline: str | None = None
     baseline_ppl: float | None = None
     gap_ppl: float | None = None
     for_tokens: int | None = None
@@ -44,16 +46,17 @@ class KillRule:
     """Judges points of learning curves as they come in.
 
     Args:
-        baseline: name of the trial that the others are measured against.
+        baseline_of: for each trial, the baseline's trial that it is measured against; a trial that is not among the
+            keys, such as a baseline's own, is never judged by the margin.
         margin_ppl: how far above the baseline, in perplexity at the same token count, is bad.
         window_tokens: a trial dies when every evaluation over at least this many tokens was bad.
     """
 
-    def __init__(self, baseline: str, margin_ppl: float, window_tokens: int) -> None:
-        self.baseline, self.margin_ppl, self.window_tokens = baseline, margin_ppl, window_tokens
+    def __init__(self, baseline_of: Mapping[str, str], margin_ppl: float, window_tokens: int) -> None:
+        self.baseline_of, self.margin_ppl, self.window_tokens = dict(baseline_of), margin_ppl, window_tokens
         self.kills: dict[str, Kill] = {}
         self._curves: dict[str, _Curve] = {}
-        self._baseline_ended = False
+        self._ended: set[str] = set()  # baselines of which no further points will come
 
     def observe(self, trial: str, tokens: int, ppl: float) -> list[Kill]:
         """Take in one evaluation; returns the verdicts it brought about, for this trial or for one that waited.
@@ -66,7 +69,7 @@ class KillRule:
         if not math.isfinite(ppl):
             return [self._kill(Kill(trial, "not_finite", tokens, None))]
         curve.points.append((tokens, ppl))
-        return self._judge_all() if trial == self.baseline else self._judge(trial)
+        return self._judge(trial) if trial in self.baseline_of else self._judge_against(trial)
 
     def rewind(self, trial: str, tokens: int) -> None:
         """Forget what a trial did after `tokens`: it lost that work and does it again. A verdict still stands."""
@@ -74,31 +77,23 @@ class KillRule:
         if curve is not None and curve.points and curve.points[-1][0] > tokens and trial not in self.kills:
             self._curves[trial] = _Curve([point for point in curve.points if point[0] <= tokens])
 
-    def baseline_ended(self) -> list[Kill]:
-        """No further baseline points will come: those still waiting are judged by its last one."""
-        self._baseline_ended = True
-        return self._judge_all()
+    def baseline_ended(self, baseline: str) -> list[Kill]:
+        """No further points of this baseline will come: those still waiting for it are judged by its last one."""
+        self._ended.add(baseline)
+        return self._judge_against(baseline)
 
-    def gap(self, trial: str) -> float | None:
-        """The newest judged difference to the baseline, in perplexity; None where nothing was judged."""
-        curve = self._curves.get(trial)
-        if curve is None or curve.judged == 0 or trial == self.baseline:
-            return None
-        tokens, ppl = curve.points[curve.judged - 1]
-        reference = self._baseline_at(tokens)
-        return None if reference is None else ppl - reference
-
-    def _judge_all(self) -> list[Kill]:
-        return [kill for trial in self._curves if trial != self.baseline for kill in self._judge(trial)]
+    def _judge_against(self, baseline: str) -> list[Kill]:
+        followers = [trial for trial in self._curves if self.baseline_of.get(trial) == baseline]
+        return [kill for trial in followers for kill in self._judge(trial)]
 
     def _judge(self, trial: str) -> list[Kill]:
-        curve = self._curves[trial]
+        curve, baseline = self._curves[trial], self.baseline_of[trial]
         while trial not in self.kills and curve.judged < len(curve.points):
             tokens, ppl = curve.points[curve.judged]
-            if not self._baseline_reached(tokens):
+            if not self._reached(baseline, tokens):
                 return []
             curve.judged += 1
-            reference = self._baseline_at(tokens)
+            reference = self._baseline_at(baseline, tokens)
             if reference is None:
                 continue
             if ppl - reference < self.margin_ppl:
@@ -107,27 +102,26 @@ class KillRule:
             curve.bad_since = tokens if curve.bad_since is None else curve.bad_since
             if tokens - curve.bad_since >= self.window_tokens:
                 gap, since = ppl - reference, curve.bad_since
-                return [self._kill(Kill(trial, "margin", tokens, ppl, reference, gap, tokens - since))]
+                return [self._kill(Kill(trial, "margin", tokens, ppl, baseline, reference, gap, tokens - since))]
         return []
 
     def _kill(self, kill: Kill) -> Kill:
         self.kills[kill.trial] = kill
         return kill
 
-    def _baseline_reached(self, tokens: int) -> bool:
-        points = self._baseline_points
-        return self._baseline_ended or bool(points and points[-1][0] >= tokens)
+    def _reached(self, baseline: str, tokens: int) -> bool:
+        points = self._points(baseline)
+        return baseline in self._ended or bool(points and points[-1][0] >= tokens)
 
-    def _baseline_at(self, tokens: int) -> float | None:
+    def _baseline_at(self, baseline: str, tokens: int) -> float | None:
         """The baseline's perplexity at its last evaluation up to `tokens`; None before its first.
 
         Where both evaluate at the same counts this is the same count; where a variant's batches are of another
         size it is the one before, whose higher perplexity errs in the trial's favour.
         """
-        points = self._baseline_points
+        points = self._points(baseline)
         position = bisect_right(points, (tokens, math.inf))
         return points[position - 1][1] if position else None
 
-    @property
-    def _baseline_points(self) -> list[tuple[int, float]]:
-        return self._curves[self.baseline].points if self.baseline in self._curves else []
+    def _points(self, trial: str) -> list[tuple[int, float]]:
+        return self._curves[trial].points if trial in self._curves else []

@@ -21,7 +21,18 @@ from paramalloc.sweep.tasks import TrialTask
 from paramalloc.sweep.work import SweepData
 
 _SCORES = ("dev_loss", "dev_ppl", "dev_bpb", "dev_word_ppl", "dev_ppl_per_baseline_token")
-_TEST_SCORES = tuple(name.replace("dev", "test", 1) for name in _SCORES)
+_INTERVALS = ("dev_ppl_ci95", "dev_bpb_ci95", "dev_word_ppl_ci95")
+_TEST_SCORES = tuple(name.replace("dev", "test", 1) for name in (*_SCORES, *_INTERVALS))
+# Of a separate measurement once training is over; a trial's own latency and memory are seen among its neighbours.
+_PROFILE = (
+    "decode_prompt_tokens",
+    "decode_tokens_per_second",
+    "training_tokens_per_second",
+    "forward_flops_per_token",
+    "train_flops_per_token",
+    "mfu",
+    "other_load_cores",
+)
 
 
 @dataclass(frozen=True)
@@ -78,18 +89,20 @@ def trial_metrics(
         "params": shape.params_by_component(),
         "embedding_share": shape.embedding_share,
         "glu_expansion": shape.glu_expansion,
-        "learning_rate": task.run.training.learning_rate,
+        "learning_rate": task.run.learning_rate,
         "tokens": outcome.tokens,
         "train_flops": flops_per_token(shape) * outcome.tokens,
         "epochs_over_corpus": outcome.tokens / len(tokens.train),
         "train_loss": last.get("train_loss"),
-        **{name: scores.get(name) for name in (*_SCORES, *_TEST_SCORES)},
+        **{name: scores.get(name) for name in (*_SCORES, *_INTERVALS, *_TEST_SCORES)},
         "last_evaluation": outcome.last_evaluation,
-        "smallbench": None,
+        "smallbench": finished.get("smallbench"),
+        "skipped_steps": finished.get("skipped_steps", last.get("skipped_steps")),
         "latency_ms": finished.get("latency_ms"),
         "tokens_per_second": finished.get("tokens_per_second"),
         "peak_memory_mb": finished.get("peak_memory_mb"),
-        "profiled_alone": False,  # True once both are measured with no other trial on the machine
+        "profiled_alone": None,  # measured separately: whether nothing else ran; null: measured during the trial
+        **dict.fromkeys(_PROFILE),
         "wall_seconds": outcome.wall_seconds,
         "lost_seconds": outcome.lost_seconds,
         "preemptions": outcome.preemptions,
@@ -100,10 +113,11 @@ def trial_metrics(
 def config_hash(config: SweepConfig, planned: VariantPlan) -> str:
     """SHA-256 over everything that shapes a trial's numbers: text, model, training and budgets, not where it ran."""
     relevant = {
-        "data": config.data.model_dump(mode="json", exclude={"cache_dir"}),
+        "data": config.data.model_dump(mode="json", exclude={"cache_dir", "licence"}),
         "variant": planned.variant.model_dump(mode="json"),
         "ranking": config.ranking.model_dump(mode="json"),
         "finalists": config.finalists.model_dump(mode="json", include={"eval_interval_tokens"}),
+        "evaluation": config.evaluation.model_dump(mode="json", exclude={"latency_runs"}),
     }
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

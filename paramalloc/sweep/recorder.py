@@ -14,17 +14,17 @@ from typing import Any
 from cost import ledger
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
 from paramalloc.plan import Plan
-from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED, ResultsFolder, TrialFolder
+from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder, TrialFolder
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import Kill, KillRule
 from paramalloc.sweep.metrics import Outcome, trial_metrics
-from paramalloc.sweep.tasks import TrialTask
+from paramalloc.sweep.tasks import TrialTask, baseline_of
 from paramalloc.sweep.work import SweepData
-from paramalloc.sweep_file import dump_section
+from paramalloc.sweep_file import dump_settings
+from paramalloc.telemetry import Origin
 from paramalloc.training.checkpoint import CheckpointStore
 
 WAITING, RUNNING = "waiting", "running"
-JUDGED_BY = "dev_ppl_per_baseline_token"
 
 
 @dataclass
@@ -78,6 +78,7 @@ class StageRecorder:
         self.folder, self.plan, self.data, self.journal = folder, plan, data, journal
         self.rule, self.versions, self.changed, self.retry_failed = rule, versions, changed, retry_failed
         self.trials = {task.name: TrialState(task, folder.trial(task.stage, task.name)) for task in tasks}
+        self._baselines = baseline_of(tasks)
         self._recall()
 
     @property
@@ -89,6 +90,10 @@ class StageRecorder:
         """Whether no run of the baseline is left that could finish, so that nothing can be compared."""
         baselines = [trial.status for trial in self.trials.values() if trial.task.is_baseline]
         return all(status in (FAILED, DIVERGED) for status in baselines)
+
+    def baseline_of(self, trial: TrialState) -> TrialState:
+        """The baseline's run that a challenger's is measured against."""
+        return self.trials[self._baselines[trial.task.name]]
 
     def receive(self, name: str, payload: dict[str, Any]) -> bool:
         """Take in one report of a trial (see `paramalloc.sweep.work`). Returns True when the trial has to stop."""
@@ -112,6 +117,24 @@ class StageRecorder:
             self.interrupted(name)
         self.changed()
 
+    def settings(self, task: TrialTask) -> dict[str, Any]:
+        """config.yaml of a trial: the variant's knobs, and under `run` what makes it this one run of it."""
+        run = {
+            "sweep": self.plan.config.name,
+            "stage": task.stage,
+            "trial": task.name,
+            "seed": task.seed,
+            "learning_rate": task.run.learning_rate,
+            "tokens": task.budget_tokens,
+            "tokenizer_hash": self.data.token_sets[task.run.shape.vocab_size].tokenizer_hash,
+            **self.versions,
+        }
+        return self.plan[task.variant].variant.model_dump(mode="json") | {"run": run}
+
+    def origin(self, task: TrialTask) -> Origin:
+        """Whose curves a trial's are."""
+        return Origin(self.plan.config.name, self.journal.began, self.settings(task))
+
     def interrupted(self, name: str) -> None:
         """The trial was cut short from outside; it is carried on from its checkpoint another time."""
         trial = self.trials[name]
@@ -127,7 +150,7 @@ class StageRecorder:
             self._bill_end(trial, "interrupted")
         trial.status, trial.started, trial.node = RUNNING, payload, payload["node"]
         self._bill(ledger.trial_start, trial, variant=trial.task.variant, share=payload["share"])
-        atomic_write(trial.folder.config, dump_section(self.plan[trial.task.variant].variant))
+        atomic_write(trial.folder.config, dump_settings(self.settings(trial.task)))
         if payload["resumed_at_tokens"] or again:
             self._tell(
                 trial,
@@ -150,10 +173,13 @@ class StageRecorder:
         append_jsonl(trial.folder.history, row)
         self._judge(trial, row)
 
+    def _on_note(self, trial: TrialState, payload: dict[str, Any]) -> None:
+        self._tell(trial, "trial_note", f"{trial.task.name}: {payload['text']}")
+
     def _on_finished(self, trial: TrialState, payload: dict[str, Any]) -> None:
         trial.finished = payload
         if trial.task.is_baseline and self.rule:
-            self._pronounce(self.rule.baseline_ended())
+            self._pronounce(self.rule.baseline_ended(trial.task.name))
         if self._verdict(trial) is None:
             self._close(trial, FINISHED)
             self.journal.say(f"{trial.task.name} finished: PPL {payload['scores']['dev_ppl']:.2f} on all of dev")
@@ -165,7 +191,8 @@ class StageRecorder:
         self._tell(
             trial,
             "trial_diverged",
-            f"{trial.task.name} diverged: its loss was not finite by {_millions(payload['tokens'])} tokens",
+            f"{trial.task.name} diverged: its loss, a gradient or a weight was not finite by "
+            f"{_millions(payload['tokens'])} tokens",
         )
 
     def _on_failed(self, trial: TrialState, payload: dict[str, Any]) -> None:
@@ -198,7 +225,7 @@ class StageRecorder:
             return
         text = (
             f"{kill.trial} killed at {_millions(kill.tokens)} tokens: {kill.gap_ppl:.1f} above "
-            f"{self.rule.baseline} for {_millions(kill.for_tokens)} tokens"
+            f"{kill.baseline} for {_millions(kill.for_tokens)} tokens"
         )
         append_jsonl(
             self.folder.decisions,
@@ -210,7 +237,7 @@ class StageRecorder:
                 "variant": trial.task.variant,
                 "tokens": kill.tokens,
                 "dev_ppl": kill.dev_ppl,
-                "baseline": self.rule.baseline,
+                "baseline": kill.baseline,
                 "baseline_dev_ppl": kill.baseline_ppl,
                 "gap_ppl": kill.gap_ppl,
                 "for_tokens": kill.for_tokens,
@@ -287,7 +314,7 @@ class StageRecorder:
                 for row in trial.rows:
                     self._judge(trial, row)
             if trial.task.is_baseline and trial.status == FINISHED and self.rule:
-                self._pronounce(self.rule.baseline_ended())
+                self._pronounce(self.rule.baseline_ended(trial.task.name))
 
     def _baseline_first(self) -> Iterator[TrialState]:
         return iter(sorted(self.trials.values(), key=lambda trial: not trial.task.is_baseline))

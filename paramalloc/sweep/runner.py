@@ -11,7 +11,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,8 @@ from paramalloc.config import EvaluationConfig, ResourcesConfig
 from paramalloc.errors import UserError
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.trial import StageInput, profile, train
+from paramalloc.sweep.sanity import Check
+from paramalloc.sweep.trial import CheckOutcome, StageInput, profile, train, try_out
 from paramalloc.sweep.work import SweepData
 from paramalloc.training.run import TrainingRun
 
@@ -108,8 +109,6 @@ def _describe_cluster() -> Cluster:
 def run_stage(
     recorder: StageRecorder,
     data: SweepData,
-    evaluation: EvaluationConfig,
-    resources: ResourcesConfig,
     cluster: Cluster,
     watch: NodeWatch,
 ) -> None:
@@ -117,12 +116,14 @@ def run_stage(
 
     Errors: KeyboardInterrupt after Ctrl-C; UserError when Ray ends without a result of some trial.
     """
-    tasks = recorder.missing
-    cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
+    tasks, config = recorder.missing, recorder.plan.config
+    cpus, gpus = config.resources.cpus_per_trial, cluster.gpus_per_trial(config.resources)
     stage = StageInput(
         tasks={task.name: task for task in tasks},
         data=data,
-        evaluation=evaluation,
+        evaluation=config.evaluation,
+        telemetry=config.telemetry,
+        origins={task.name: recorder.origin(task) for task in tasks},
         results=recorder.folder.root.resolve(),
         cpus=cpus,
         gpus=gpus,
@@ -154,6 +155,18 @@ def run_stage(
         raise UserError(
             "Ray", f"an end without a result of {names}", "run the same command again, with -v to see more"
         )
+
+
+def run_checks(
+    checks: Sequence[Check], data: SweepData, resources: ResourcesConfig, cluster: Cluster
+) -> Iterator[tuple[Check, CheckOutcome]]:
+    """Each check with its outcome as soon as it has one; they run side by side, each with what a trial holds."""
+    cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
+    worker, shared = ray.remote(num_cpus=cpus, num_gpus=gpus)(try_out), ray.put(data)
+    running = {worker.remote(check, shared, cpus, gpus): check for check in checks}
+    while running:
+        (ready,), _ = ray.wait(list(running), num_returns=1)
+        yield running.pop(ready), ray.get(ready)
 
 
 def measure_alone(

@@ -8,11 +8,20 @@ Perplexities are per token of the baseline's tokenizer, so that variants with ot
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import mean, median, stdev
 
 from paramalloc.config import FinalistsConfig
+
+
+@dataclass(frozen=True)
+class RankedRun:
+    """A ranking run that finished: which variant, at which peak learning rate, and its dev perplexity."""
+
+    variant: str
+    learning_rate: float
+    dev_ppl: float
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,14 @@ class Verdict:
     winner: str
     comparisons: tuple[Comparison, ...]
     sentence: str
+
+
+def best_runs(runs: Iterable[RankedRun]) -> dict[str, RankedRun]:
+    """Each variant's run with the lowest perplexity, which stands for it; of equal ones the lower learning rate."""
+    best: dict[str, RankedRun] = {}
+    for run in sorted(runs, key=lambda run: (run.dev_ppl, run.learning_rate)):
+        best.setdefault(run.variant, run)
+    return best
 
 
 def promote(scores: Mapping[str, float], baseline: str, rules: FinalistsConfig) -> Promotion:

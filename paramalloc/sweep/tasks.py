@@ -1,14 +1,15 @@
 """Trials as plain data: what a stage has to train, in the order in which it should be started.
 
-Always holds: the baseline comes first; a trial's name is unique within its stage and names its folder.
+Always holds: the baseline's trials come first; a trial's name is unique within its stage and names its folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from paramalloc.plan import Plan
+from paramalloc.plan import Plan, VariantPlan
 from paramalloc.results import FINALISTS, RANKING
 from paramalloc.training.run import TrainingRun
 
@@ -30,30 +31,70 @@ class TrialTask:
 
     @property
     def budget_tokens(self) -> int:
-        return self.run.total_steps * self.run.step_tokens
+        return self.run.total_tokens
 
 
-def ranking_tasks(plan: Plan) -> list[TrialTask]:
-    """Every variant once, at the ranking budget."""
-    baseline = plan.baseline.name
+def ranking_tasks(plan: Plan, suggested: Mapping[str, float]) -> list[TrialTask]:
+    """Every variant at the ranking budget, once for each of its learning rates.
+
+    `suggested`: what the range test found for the variants with `learning_rate: auto`.
+    """
     return [
-        TrialTask(RANKING, item.name, item.name, item.ranking, item.name == baseline, keep_best=False)
+        TrialTask(
+            RANKING,
+            item.name if len(rates) == 1 else f"{item.name}@lr{rate}",
+            item.name,
+            item.ranking.run(item.variant.training.seed, rate),
+            item.name == plan.baseline.name,
+            keep_best=False,
+        )
         for item in plan.variants
+        for rates in [learning_rates(item, suggested)]
+        for rate in rates
     ]
 
 
-def finalist_tasks(plan: Plan, variants: Iterable[str]) -> list[TrialTask]:
-    """The promoted variants at the full budget, once for each seed; a seed means the same data order for all."""
-    baseline = plan.baseline.name
+def learning_rates(item: VariantPlan, suggested: Mapping[str, float]) -> tuple[float, ...]:
+    """The peak learning rates that a variant is ranked at, in the order of the sweep file."""
+    value = item.variant.training.learning_rate
+    if value == "auto":
+        return (suggested[item.name],)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def baseline_of(tasks: Sequence[TrialTask]) -> dict[str, str]:
+    """For each trial of a challenger, the baseline's trial that it is measured against.
+
+    That is the one with the same seed, where there is one, and then with the nearest learning rate, as a ratio: a
+    rate that starts slowly and ends well is not measured against one that starts fast. Of two as near, the lower.
+    """
+
+    def distance(base: TrialTask, task: TrialTask) -> tuple[bool, float, float]:
+        own, other = base.run.learning_rate, task.run.learning_rate
+        return base.seed != task.seed, abs(math.log(own / other)), own
+
+    baselines = [task for task in tasks if task.is_baseline]
+    return {
+        task.name: min(baselines, key=lambda base: distance(base, task)).name
+        for task in tasks
+        if not task.is_baseline
+    }
+
+
+def finalist_tasks(plan: Plan, rates: Mapping[str, float]) -> list[TrialTask]:
+    """The promoted variants at the full budget, once for each seed; a seed means the same data order for all.
+
+    `rates`: the promoted variants, the baseline first, with the learning rate that each is trained at.
+    """
     return [
         TrialTask(
             FINALISTS,
             f"{name}-seed{seed}",
             name,
-            replace(plan[name].final, seed=seed),
-            name == baseline,
+            plan[name].final.run(seed, rate),
+            name == plan.baseline.name,
             keep_best=True,
         )
         for seed in plan.config.finalists.seeds
-        for name in variants
+        for name, rate in rates.items()
     ]

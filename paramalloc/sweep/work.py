@@ -7,42 +7,53 @@ it reports are plain dicts (`kind`: started, evaluation, finished, diverged), in
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from paramalloc.config import EvaluationConfig
-from paramalloc.data.prepare import HeldOut, TokenSet
-from paramalloc.evaluation.perplexity import Score, perplexity, sample_documents, score
+from paramalloc.data.token_set import HeldOut, TokenSet
+from paramalloc.data.tokenizer import parse_tokenizer
+from paramalloc.evaluation.bootstrap import confidence_intervals
+from paramalloc.evaluation.perplexity import nats_per_document, sample_documents, score
 from paramalloc.evaluation.profile import PeakMemory, latency_ms
+from paramalloc.evaluation.smallbench.items import ProbeTask
+from paramalloc.evaluation.smallbench.scoring import evaluate_smallbench
+from paramalloc.evaluation.units import Score, perplexity
 from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics
+from paramalloc.sweep.sanity import OVERFIT, Check
 from paramalloc.sweep.tasks import TrialTask
+from paramalloc.telemetry import Telemetry
 from paramalloc.training.checkpoint import CheckpointStore
 from paramalloc.training.loop import Diverged, Row, Trainer
-from paramalloc.training.run import TrainingRun
+from paramalloc.training.lr_find import lr_find
+from paramalloc.training.overfit import overfit
 
 EVALUATION_SHARE = 0.05  # of a run's compute, at most, goes into scoring dev on the way
-_MEMORY_ROUNDS = 6
 _FORWARD_SHARE = 1 / 3  # of a training token's compute; backward is the other two thirds
 
 
 @dataclass(frozen=True)
 class SweepData:
-    """The text of a sweep under each of its vocabularies, and the size of it in the baseline's tokens."""
+    """The text of a sweep under each of its vocabularies, its size in the baseline's tokens, and the probes."""
 
     token_sets: Mapping[int, TokenSet]
+    tokenizers: Mapping[int, str]  # their JSON, since a worker may not see the driver's files
+    probes: Sequence[ProbeTask]
     slices: Mapping[int, HeldOut]  # the same passages of dev under each tokenizer
     baseline_slice_tokens: int
     baseline_dev_tokens: int
     baseline_test_tokens: int
 
 
-def make_sweep_data(token_sets: Mapping[int, TokenSet], baseline_vocab: int, eval_interval_tokens: int) -> SweepData:
+def make_sweep_data(
+    token_sets: Mapping[int, TokenSet],
+    baseline_vocab: int,
+    eval_interval_tokens: int,
+    probes: Sequence[ProbeTask] = (),
+) -> SweepData:
     """Cut the dev slice so that scoring it every `eval_interval_tokens` costs at most 5 % of the training.
 
     The slice has at least one passage, up to about a thousand tokens, however short the interval.
@@ -56,6 +67,8 @@ def make_sweep_data(token_sets: Mapping[int, TokenSet], baseline_vocab: int, eva
     }
     return SweepData(
         token_sets=token_sets,
+        tokenizers={vocab: tokens.tokenizer_file.read_text() for vocab, tokens in token_sets.items()},
+        probes=tuple(probes),
         slices=slices,
         baseline_slice_tokens=len(slices[baseline_vocab].tokens),
         baseline_dev_tokens=len(baseline.dev.tokens),
@@ -70,8 +83,11 @@ def run_trial(
     checkpoints: CheckpointStore,
     numerics: Numerics,
     report: Callable[[dict[str, Any]], None],
+    open_curves: Callable[[int], Telemetry] = lambda step: Telemetry(),
 ) -> None:
     """Train `task` to its end and measure it, telling `report` on the way.
+
+    `open_curves` is given the step that training carries on from.
 
     Errors: whatever training raises passes through, but a divergence, which is reported as one.
     """
@@ -94,52 +110,59 @@ def run_trial(
         }
     )
     try:
-        trainer.train(lambda row: report({"kind": "evaluation", "row": row}))
+        with closing(open_curves(trainer.progress.step)) as curves:
+            trainer.train(lambda row: report({"kind": "evaluation", "row": row}), curves)
     except Diverged as error:
         report({"kind": "diverged", "step": error.step, "tokens": error.step * task.run.step_tokens})
         return
     peak_mb = memory.mb()
-    dev = score(trainer.model, tokens.dev, tokens.end_of_text, numerics)
-    test = score(trainer.model, tokens.test, tokens.end_of_text, numerics)
-    if not math.isfinite(dev.loss + test.loss):
+    model = trainer.model
+    scores = {
+        **_final_scores("dev", model, tokens.dev, tokens.end_of_text, numerics, data.baseline_dev_tokens),
+        **_final_scores("test", model, tokens.test, tokens.end_of_text, numerics, data.baseline_test_tokens),
+    }
+    if not math.isfinite(scores["dev_loss"] + scores["test_loss"]):
         report({"kind": "diverged", "step": task.run.total_steps, "tokens": task.budget_tokens})
         return
     report(
         {
             "kind": "finished",
-            "scores": {
-                **_scores("dev", dev, data.baseline_dev_tokens),
-                **_scores("test", test, data.baseline_test_tokens),
-            },
-            "latency_ms": latency_ms({task.name: trainer.model}, numerics, evaluation.latency_runs)[task.name],
+            "scores": scores,
+            "smallbench": _smallbench(model, data, numerics),
+            "skipped_steps": trainer.progress.skipped_steps,
+            "latency_ms": latency_ms({task.name: model}, numerics, evaluation.latency_runs)[task.name],
             "tokens_per_second": trainer.tokens_per_second,
             "peak_memory_mb": peak_mb,
         }
     )
 
 
-def profile_variants(
-    runs: Mapping[str, TrainingRun], evaluation: EvaluationConfig, numerics: Numerics
-) -> dict[str, dict[str, Any]]:
-    """`latency_ms` and `peak_memory_mb` (of one training step) by variant, all in one process and under one load."""
-    rounds = [{name: _step_memory_mb(run, numerics) for name, run in runs.items()} for _ in range(_MEMORY_ROUNDS)]
-    memory = {name: _least([measured[name] for measured in rounds]) for name in runs}
-    models = {name: Transformer(run.shape).to(numerics.device) for name, run in runs.items()}
-    latency = latency_ms(models, numerics, evaluation.latency_runs)
-    return {name: {"latency_ms": latency[name], "peak_memory_mb": memory[name]} for name in runs}
+def run_check(check: Check, data: SweepData, numerics: Numerics) -> dict[str, Any]:
+    """The outcome of a sanity check as JSON; `passed` and `message` are always in it. Errors: UserError."""
+    run = check.run
+    tokens = data.token_sets[run.shape.vocab_size]
+    try_out = overfit if check.kind == OVERFIT else lr_find
+    result = try_out(run.shape, run.training, tokens.train, numerics, run.seed).as_json()
+    about = {"variant": check.variant, "subject": check.subject(tokens.tokenizer_hash)}
+    return result | about | {"message": f"{check.variant}: {result['message']}"}
 
 
-def _least(measured: list[float | None]) -> float | None:
-    """Fragments of the heap and what a process needs only once add to a peak and never take from it."""
-    return min((value for value in measured if value is not None), default=None)
+def _final_scores(
+    split: str, model: Transformer, held_out: HeldOut, end_of_text: int, numerics: Numerics, baseline_tokens: int
+) -> Row:
+    """All of a split, with 95 % intervals over its documents."""
+    nats = nats_per_document(model, held_out, end_of_text, numerics)
+    intervals = confidence_intervals(split, nats, held_out)
+    return _scores(split, Score.of(nats, held_out), baseline_tokens) | intervals
 
 
-def _step_memory_mb(run: TrainingRun, numerics: Numerics) -> float | None:
-    text = np.zeros(run.step_tokens + run.shape.context_length + 1, dtype=np.uint16)
-    memory = PeakMemory(numerics.device)
-    with tempfile.TemporaryDirectory() as nowhere:
-        Trainer(run, text, lambda model: {}, numerics, CheckpointStore(Path(nowhere))).take_step()
-    return memory.mb()
+def _smallbench(model: Transformer, data: SweepData, numerics: Numerics) -> dict[str, Any] | None:
+    if not data.probes:
+        return None
+    vocab_size = model.shape.vocab_size
+    end_of_text = data.token_sets[vocab_size].end_of_text
+    tokenizer = parse_tokenizer(data.tokenizers[vocab_size])
+    return evaluate_smallbench(model, tokenizer, data.probes, end_of_text, numerics)
 
 
 def _scores(split: str, result: Score, baseline_tokens: int) -> Row:

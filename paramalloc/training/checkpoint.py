@@ -1,7 +1,7 @@
 """Checkpoints that a crash cannot spoil: a folder each, whose manifest with the hash of every file is written last.
 
-Always holds: `newest()` returns a state that was saved whole, stepping back over damaged folders; saving never
-touches an older checkpoint before the new one is complete; loading runs no code from the file.
+Always holds: `newest()` returns a state that was saved whole and in this version's format, stepping back over other
+folders; saving never touches an older checkpoint before the new one is complete; loading runs no code from the file.
 
     checkpoint/step-00001200/  model.safetensors  training.pt  manifest.json
 """
@@ -25,6 +25,7 @@ from paramalloc.files import read_json, write_json
 
 _MODEL, _TRAINING, _MANIFEST = "model.safetensors", "training.pt", "manifest.json"
 BEST = "best"
+FORMAT_VERSION = 2  # raise it when the files or the state in them change: older checkpoints are then stepped over
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class CheckpointStore:
     Args:
         folder: `<stage>/<trial>/checkpoint`; made when first needed.
         keep: how many recent checkpoints stay; two, so that a damaged newest one costs one interval.
-        notify: told in words of a damaged checkpoint that was stepped over.
+        notify: told in words of a checkpoint that was stepped over.
     """
 
     def __init__(self, folder: Path, keep: int = 2, notify: Callable[[str], None] | None = None) -> None:
@@ -53,16 +54,18 @@ class CheckpointStore:
 
     def save(self, step: int, model: nn.Module, training: dict[str, Any]) -> None:
         """Write a checkpoint; `training` holds tensors and plain values only. Errors: OSError (disk full)."""
-        self._write(self.folder / f"step-{step:08d}", step, model, training)
-        for old in list(self._steps())[self.keep :]:
-            shutil.rmtree(old, ignore_errors=True)
+        target = self.folder / f"step-{step:08d}"
+        self._write(target, step, model, training)
+        kept = [path for path in self._steps() if path.name <= target.name][: self.keep]
+        for path in set(self._steps()) - set(kept):  # a later step can only be one that `newest` stepped over
+            shutil.rmtree(path, ignore_errors=True)
 
     def save_best(self, step: int, model: nn.Module, training: dict[str, Any]) -> None:
         """Replace the checkpoint named `best`, which `newest()` never returns."""
         self._write(self.folder / BEST, step, model, training)
 
     def newest(self) -> Checkpoint | None:
-        """The newest undamaged checkpoint, or None where there is none."""
+        """The newest usable checkpoint, or None where there is none."""
         return next((found for path in self._steps() if (found := self._read(path))), None)
 
     def best(self) -> Checkpoint | None:
@@ -84,7 +87,7 @@ class CheckpointStore:
         save_model(model, str(building / _MODEL))
         torch.save(training, building / _TRAINING)
         files = {name: _sha256(building / name) for name in (_MODEL, _TRAINING)}
-        write_json(building / _MANIFEST, {"step": step, "sha256": files})
+        write_json(building / _MANIFEST, {"format": FORMAT_VERSION, "step": step, "sha256": files})
         _sync_folder(building)
         if target.exists():
             replaced = self.folder / f".writing-replaced-{target.name}"
@@ -98,6 +101,8 @@ class CheckpointStore:
     def _read(self, path: Path) -> Checkpoint | None:
         try:
             manifest = read_json(path / _MANIFEST)
+            if manifest.get("format") != FORMAT_VERSION:
+                raise ValueError(f"format {manifest.get('format')}, read is {FORMAT_VERSION}")
             damaged = [name for name, digest in manifest["sha256"].items() if _sha256(path / name) != digest]
             if damaged:
                 raise ValueError(f"{', '.join(damaged)} changed since it was written")
@@ -105,14 +110,14 @@ class CheckpointStore:
             return Checkpoint(path, manifest["step"], training)
         except FileNotFoundError as error:
             if path.exists():
-                self._report_damage(path, f"{Path(error.filename).name} is missing")
+                self._report_unusable(path, f"{Path(error.filename).name} is missing")
         except (OSError, ValueError, KeyError, UnpicklingError) as error:
-            self._report_damage(path, str(error))
+            self._report_unusable(path, str(error))
         return None
 
-    def _report_damage(self, path: Path, problem: str) -> None:
+    def _report_unusable(self, path: Path, problem: str) -> None:
         if self.notify:
-            self.notify(f"checkpoint {path.name} is damaged ({problem}); using the one before")
+            self.notify(f"checkpoint {path.name} cannot be used ({problem}); using the one before")
 
 
 def _sha256(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 Always holds: batch, learning rate and evaluation points are functions of (seed, step); everything else that a step
 reads is in the checkpoint, so interrupted plus resumed equals uninterrupted, bit for bit on a CPU with the same
-threads. A loss that is not finite ends the run as diverged and is never saved.
+threads, with telemetry or without. Weights that are not finite are never saved. A step whose loss or gradient is not
+finite ends the run as diverged; under fp16, where the scaler undoes such a step, only more of them in a row than loss
+scaling can be to blame for.
 """
 
 from __future__ import annotations
@@ -18,32 +20,41 @@ import torch
 from paramalloc.data.batches import Batches
 from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics, micro_batch_size
+from paramalloc.telemetry import Telemetry
 from paramalloc.training.checkpoint import CheckpointStore
 from paramalloc.training.optimizer import learning_rate_at, make_optimizer
 from paramalloc.training.run import TrainingRun
+from paramalloc.training.tally import Tally, Window
 
-FINITE_CHECK_STEPS = 20  # reading the loss makes the host wait for the GPU, so it is read now and then only
+LOOK_STEPS = 20  # looking at the loss makes the host wait for the GPU, so it is done now and then only
 
 Row = dict[str, Any]
 Evaluate = Callable[[Transformer], Row]
 
 
 class Diverged(Exception):
-    """The loss was not finite. `step` is how many optimiser steps had been taken when this was noticed."""
+    """Training broke down. `step` is how many optimiser steps had been taken when this was noticed."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"the training loss was not finite within the first {step} steps")
+        super().__init__(f"the loss, a gradient or a weight was not finite within the first {step} steps")
         self.step = step
 
 
 @dataclass
 class Progress:
-    """What a run has behind it; all of it is in the checkpoint. `history` has one row per evaluation."""
+    """What a run has behind it; all of it is in the checkpoint. `history` has one row per evaluation.
+
+    Steps count whether taken or skipped. `loss_sum` (nats per token) is over the `loss_steps` steps that were taken
+    and looked at since the last evaluation.
+    """
 
     step: int = 0
+    skipped_steps: int = 0
     history: list[Row] = field(default_factory=list)
     training_seconds: float = 0.0
     best_dev_loss: float = math.inf
+    loss_sum: float = 0.0
+    loss_steps: int = 0
 
 
 class Trainer:
@@ -76,7 +87,7 @@ class Trainer:
         self.batches = Batches(tokens, shape.context_length, training.batch_size, run.seed)
         torch.manual_seed(run.seed)
         self.model = Transformer(shape, run.seed).to(numerics.device)
-        self.optimizer = make_optimizer(self.model, training)
+        self.optimizer = make_optimizer(self.model, training, run.learning_rate)
         self.scaler = numerics.scaler()
         self.micro_batch = (
             micro_batch_size(training.batch_size, shape.context_length, shape.vocab_size, numerics.device)
@@ -84,36 +95,45 @@ class Trainer:
             else min(training.micro_batch_size, training.batch_size)
         )
         self.progress = Progress()
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=numerics.device)
-        self._loss_steps = 0
-        self._grad_norm = torch.zeros((), device=numerics.device)
+        self.tally = Tally(numerics.device)
         self._resume()
+        self._looked_at = (self.progress.step, self.progress.training_seconds)
 
-    def train(self, on_evaluation: Callable[[Row], None] = lambda row: None) -> None:
-        """Take the steps that are missing; `on_evaluation` is given each new history row.
+    def train(
+        self, on_evaluation: Callable[[Row], None] = lambda row: None, telemetry: Telemetry | None = None
+    ) -> None:
+        """Take the steps that are missing; `on_evaluation` is given each new history row, `telemetry` the curves.
 
-        Errors: Diverged when the loss is not finite; OSError when a checkpoint cannot be written. What
-        `on_evaluation` raises ends the run and passes through.
+        Errors: Diverged when the run broke down; OSError when a checkpoint cannot be written. What `on_evaluation`
+        raises ends the run and passes through.
         """
+        telemetry = telemetry or Telemetry()
         evaluation_steps = set(self.run.evaluation_steps)
         saved_at = started = self.clock()
         while self.progress.step < self.run.total_steps:
             self.take_step()
             step = self.progress.step
-            last = step == self.run.total_steps
             evaluates = step in evaluation_steps
-            saves = last or self.clock() - saved_at >= self.run.training.checkpoint_seconds
-            if evaluates or step % FINITE_CHECK_STEPS == 0:
-                self._require_finite(self._loss_sum)
-            if evaluates or saves:  # neither of them is training time
-                self.progress.training_seconds += self.clock() - started
-            if evaluates:
-                on_evaluation(self._evaluate())
-            if saves and torch.isfinite(self._loss_sum):
+            looks = evaluates or step % LOOK_STEPS == 0  # fixed steps, so that a divergence has one step number
+            saves = step == self.run.total_steps or self.clock() - saved_at >= self.run.training.checkpoint_seconds
+            if not (looks or saves):
+                continue
+            window = self.tally.read()  # waits for the device: training time ends here
+            self.progress.training_seconds += self.clock() - started
+            sound = self._is_sound(window)
+            if looks:
+                if not sound:
+                    raise Diverged(step)
+                values = self._look(window)
+                scores = self._score() if evaluates else {}
+                telemetry.log(step, {**scores, **values})
+                if evaluates:
+                    on_evaluation(self._record(values, scores))
+            if saves and sound:
+                telemetry.flush()
                 self.checkpoints.save(step, self.model, self._state())
                 saved_at = self.clock()
-            if evaluates or saves:
-                started = self.clock()
+            started = self.clock()
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -125,15 +145,14 @@ class Trainer:
     def take_step(self) -> None:
         step, run = self.progress.step, self.run
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, run.total_steps, run.training)
+            group["lr"] = learning_rate_at(step, run)
         loss = self._accumulate_gradients(step)
         self.scaler.unscale_(self.optimizer)
-        self._grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), run.training.grad_clip)
+        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), run.training.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self._loss_sum += loss
-        self._loss_steps += 1
+        self.tally.add(loss, grad_norm)
         self.progress.step += 1
 
     def _accumulate_gradients(self, step: int) -> torch.Tensor:
@@ -150,26 +169,48 @@ class Trainer:
             total += loss.detach()
         return total
 
-    def _require_finite(self, loss: torch.Tensor | float) -> None:
-        """Called at steps that depend on nothing but the run, so that a divergence has one step number."""
-        if not math.isfinite(loss):
-            raise Diverged(self.progress.step)
+    def _is_sound(self, window: Window) -> bool:
+        """Whether the run may go on and be saved. An update can overflow weights whose gradient was finite."""
+        if window.most_skips_in_a_row > self.numerics.tolerated_skips:
+            return False
+        with torch.no_grad():
+            return math.isfinite(torch.nn.utils.get_total_norm(self.model.parameters()))
 
-    def _evaluate(self) -> Row:
-        progress = self.progress
+    def _look(self, window: Window) -> Row:
+        """Enter the window into the run's progress; returns what the curves show of it."""
+        progress, (step, seconds) = self.progress, self._looked_at
+        progress.skipped_steps += window.skipped
+        progress.loss_sum += window.loss_sum
+        progress.loss_steps += window.taken
+        self.tally.clear()
+        self._looked_at = (progress.step, progress.training_seconds)
+        tokens, duration = (progress.step - step) * self.run.step_tokens, progress.training_seconds - seconds
+        return {
+            "tokens": progress.step * self.run.step_tokens,
+            "train_loss": window.train_loss,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "grad_norm": window.grad_norm,
+            "skipped_steps": progress.skipped_steps,
+            "tokens_per_second": tokens / duration if duration else None,
+        }
+
+    def _score(self) -> Row:
         scores = self.evaluate(self.model)
-        self._require_finite(scores["dev_loss"])
+        if not math.isfinite(scores["dev_loss"]):
+            raise Diverged(self.progress.step)
+        return scores
+
+    def _record(self, values: Row, scores: Row) -> Row:
+        """A new row of the history, and the best weights so far when asked."""
+        progress = self.progress
         row: Row = {
             "step": progress.step,
-            "tokens": progress.step * self.run.step_tokens,
-            "train_loss": (self._loss_sum / self._loss_steps).item(),  # mean since the last evaluation
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "grad_norm": self._grad_norm.item() if torch.isfinite(self._grad_norm) else None,
+            **{name: values[name] for name in ("tokens", "learning_rate", "grad_norm", "skipped_steps")},
+            "train_loss": progress.loss_sum / progress.loss_steps if progress.loss_steps else None,  # since the last
             **scores,
             "training_seconds": progress.training_seconds,
         }
-        self._loss_sum.zero_()
-        self._loss_steps = 0
+        progress.loss_sum, progress.loss_steps = 0.0, 0
         progress.history.append(row)
         if scores["dev_loss"] < progress.best_dev_loss:
             progress.best_dev_loss = scores["dev_loss"]
@@ -183,8 +224,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.numerics.device) if self._on_cuda else None,
-            "loss_sum": self._loss_sum.cpu(),
-            "loss_steps": self._loss_steps,
+            "tally": self.tally.state(),
             "progress": vars(self.progress),
         }
 
@@ -203,6 +243,5 @@ class Trainer:
         torch.set_rng_state(state["rng"])
         if self._on_cuda and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.numerics.device)
-        self._loss_sum = state["loss_sum"].to(self.numerics.device)
-        self._loss_steps = state["loss_steps"]
+        self.tally.load(state["tally"])
         self.progress = Progress(**state["progress"])

@@ -12,18 +12,20 @@ import torch
 
 from paramalloc.config import TrainingConfig
 from paramalloc.model import Transformer
+from paramalloc.training.run import TrainingRun
 
 
-def learning_rate_at(step: int, total_steps: int, training: TrainingConfig) -> float:
+def learning_rate_at(step: int, run: TrainingRun) -> float:
     """Learning rate of the 0-based `step`: linear warm-up, then a half cosine to zero (Loshchilov & Hutter 2017)."""
-    warmup_steps = round(training.warmup_fraction * total_steps)
+    total_steps = run.total_steps
+    warmup_steps = round(run.training.warmup_fraction * total_steps)
     if step < warmup_steps:
-        return training.learning_rate * (step + 1) / warmup_steps
+        return run.learning_rate * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return run.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def make_optimizer(model: Transformer, training: TrainingConfig) -> torch.optim.AdamW:
+def make_optimizer(model: Transformer, training: TrainingConfig, learning_rate: float) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019), fused; LayerNorm scales and biases are not decayed."""
     parameters = list(model.parameters())
     groups = [
@@ -31,4 +33,4 @@ def make_optimizer(model: Transformer, training: TrainingConfig) -> torch.optim.
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     betas = (training.beta1, training.beta2)
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas, fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)

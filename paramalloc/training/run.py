@@ -10,14 +10,13 @@ from paramalloc.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class TrainingRun:
-    """What one run is: a shape, its knobs, and a token budget that schedule and evaluations are cut to."""
+class Budget:
+    """What a token budget comes to for one shape: schedule and evaluations are cut to it."""
 
     shape: Shape
     training: TrainingConfig
     budget_tokens: int
     eval_interval_tokens: int
-    seed: int
 
     @property
     def step_tokens(self) -> int:
@@ -29,8 +28,29 @@ class TrainingRun:
         return math.ceil(self.budget_tokens / self.step_tokens)
 
     @property
+    def total_tokens(self) -> int:
+        """What is really trained: whole steps."""
+        return self.total_steps * self.step_tokens
+
+    @property
     def evaluation_steps(self) -> list[int]:
         """After how many steps dev is scored: the first at or past each interval, and the last."""
         per_interval = self.eval_interval_tokens / self.step_tokens
         count = math.floor(self.total_steps / per_interval)
         return sorted({max(1, math.ceil(k * per_interval)) for k in range(1, count + 1)} | {self.total_steps})
+
+    def run(self, seed: int, learning_rate: float) -> TrainingRun:
+        return TrainingRun(
+            self.shape, self.training, self.budget_tokens, self.eval_interval_tokens, seed, learning_rate
+        )
+
+
+@dataclass(frozen=True)
+class TrainingRun(Budget):
+    """One run: a budget, the seed of weights and data order, and the peak learning rate.
+
+    `training.learning_rate` may be a list or `auto`; `learning_rate` is the one value that this run uses.
+    """
+
+    seed: int
+    learning_rate: float

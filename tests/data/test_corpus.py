@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,14 +10,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from paramalloc.config import DataConfig
 from paramalloc.data import hub
-from paramalloc.data.corpus import Corpus, open_corpus
+from paramalloc.data.corpus import Corpus, TextCorpus, open_corpus
+from paramalloc.data.documents import read_documents
+from paramalloc.data.pinned import PinnedDataset
 from paramalloc.errors import UserError
 
 SPLITS = ("train", "dev", "test")
@@ -149,6 +151,22 @@ def test_an_unknown_corpus_names_the_known_ones(name: str, expected: str) -> Non
     assert error.value.place == "data.corpus"
 
 
+def test_source_files_are_described(tmp_path: Path) -> None:
+    write(tmp_path / "b", two__txt=paragraphs(5, "größer"))
+    write(tmp_path, a__jsonl='{"text": "one"}\n{"text": "two"}')
+    opened = corpus(tmp_path)
+    assert isinstance(opened, TextCorpus)
+    content = {file.name: (tmp_path / file.name).read_bytes() for file in opened.files}
+    assert list(content) == ["a.jsonl", "b/two.txt"]
+    for file in opened.files:
+        expected = ("train", len(content[file.name]), hashlib.sha256(content[file.name]).hexdigest())
+        assert (file.split, file.bytes, file.sha256) == expected
+    assert (opened.grouping, opened.cut_from_train) == ("blank_line", ("dev", "test"))
+    single = corpus(tmp_path / "b" / "two.txt")
+    assert isinstance(single, TextCorpus)
+    assert [file.name for file in single.files] == ["two.txt"]
+
+
 def test_text_that_is_not_utf8_is_refused_when_opened(tmp_path: Path) -> None:
     for content in (b"caf\xe9\n\nb\n\nc", "x" * (1 << 20) + "é", "abc é"):
         data = content if isinstance(content, bytes) else content.encode()[:-1]
@@ -203,39 +221,35 @@ def test_parquet_rows_without_titles_are_documents(tmp_path: Path) -> None:
 class Rows:
     """A split as `datasets` gives it: batches of columns, and the files in its cache that hold them."""
 
-    def __init__(self, texts: list[str], cached_at: str) -> None:
-        self._texts, self.cache_files = texts, [{"filename": f"/cache/{cached_at}/part.arrow"}]
+    def __init__(self, texts: list[str], file: Path) -> None:
+        self._texts, self.cache_files = texts, [{"filename": str(file)}]
 
     def iter(self, batch_size: int) -> Iterator[dict[str, list[str]]]:
         for start in range(0, len(self._texts), batch_size):
             yield {"text": self._texts[start : start + batch_size]}
 
 
-@pytest.mark.parametrize("cached_at", [None, "an-older-revision", hub.REVISION])
-def test_wikitext_is_the_pinned_revision_from_the_cache_or_the_hub(
-    monkeypatch: pytest.MonkeyPatch, cached_at: str | None
-) -> None:
-    def load(path: str, name: str, split: str, revision: str) -> Rows:
-        offline = datasets.config.HF_HUB_OFFLINE
-        asked.append((path, name, split, revision, offline))
-        if offline and cached_at is None:
-            raise FileNotFoundError("not in the cache")
-        word = "Cached" if offline else "Fetched"
-        return Rows(wiki_rows(word, 2), cached_at if offline and cached_at else revision)
+def test_wikitext_is_regrouped_and_loaded_only_when_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def load(source: PinnedDataset, config: str, split: str) -> Rows:
+        asked.append((source.repository, config, split))
+        (tmp_path / f"{split}.arrow").write_bytes(split.encode())
+        return Rows(wiki_rows(split, 2), tmp_path / f"{split}.arrow")
 
-    asked: list[tuple[str, str, str, str, bool]] = []
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr(hub, "_require_hub", lambda: None)
+    asked: list[tuple[str, str, str]] = []
+    monkeypatch.setattr(PinnedDataset, "load", load)
     opened = open_corpus(DataConfig(corpus="wikitext-2"))
     assert opened.size_bytes() == (11_061_717, False)
     opened.fingerprint()
-    assert not asked  # nothing is loaded before the text is wanted
-    word = "Cached" if cached_at == hub.REVISION else "Fetched"
-    whole = f" = {word} 1 = \n\n Text of {word} 1 . \n\n = = Section = = \n More . "
+    assert not asked
+    whole = " = validation 1 = \n\n Text of validation 1 . \n\n = = Section = = \n More . "
     assert list(opened.documents("dev"))[1] == whole
-    wanted = ("Salesforce/wikitext", "wikitext-2-raw-v1", "validation", hub.REVISION)
-    assert asked == [(*wanted, True), (*wanted, False)][: 1 if cached_at == hub.REVISION else 2]
-    assert not datasets.config.HF_HUB_OFFLINE
+    assert asked == [("Salesforce/wikitext", "wikitext-2-raw-v1", "validation")]
+    found = [(file.split, file.name, file.bytes, file.sha256) for file in hub.wikitext_files("wikitext-2")]
+    names = {"train": b"train", "dev": b"validation", "test": b"test"}
+    assert found == [
+        (split, f"{name.decode()}.arrow", len(name), hashlib.sha256(name).hexdigest())
+        for split, name in names.items()
+    ]
 
 
 def test_without_a_network_the_hub_gives_advice_within_seconds(tmp_path: Path) -> None:
@@ -256,5 +270,6 @@ def test_without_a_network_the_hub_gives_advice_within_seconds(tmp_path: Path) -
 
 def test_wikitext_2_has_its_published_number_of_articles(shared_data: Path) -> None:
     opened = corpus(shared_data / "wikitext-2")
-    assert [len(list(opened.documents(split))) for split in ("dev", "test")] == [60, 60]
-    assert 600 <= len(list(opened.documents("train"))) <= 601  # one article of this copy begins in mid-text
+    assert [len(list(opened.documents(split))) for split in SPLITS] == [600, 60, 60]
+    for name in ("valid.raw.txt", "test.raw.txt"):
+        assert len(list(read_documents(shared_data / "wikitext-2" / name, "article"))) == 60

@@ -43,6 +43,14 @@ def test_a_table_row_is_no_title_unless_the_text_has_no_blank_lines() -> None:
     ]
 
 
+def test_a_blank_line_follows_every_title_if_it_follows_the_first() -> None:
+    blank_after = [" = One = ", "", "text", "", " = a book = ", "its publisher", "", " = Two = ", "", "text"]
+    assert [document[:7] for document in group_lines(blank_after, "article")] == [" = One ", " = Two "]
+    assert len(list(group_lines(["a tail", "of text", "", *blank_after], "article"))) == 3
+    none_after = [" = One = ", "text", "", " = Two = ", "text", "", " = Three = ", "", "text"]
+    assert [document[:7] for document in group_lines(none_after, "article")] == [" = One ", " = Two ", " = Three"[:7]]
+
+
 def test_text_before_the_first_title_is_a_document_of_its_own() -> None:
     assert list(group_lines(["tail of something", "", " = Title = ", "", "body"], "article")) == [
         "tail of something",
@@ -96,7 +104,7 @@ def test_jsonl_is_a_document_a_line_whatever_the_grouping(tmp_path: Path) -> Non
     assert list(read_documents(path, "blank_line")) == ["one\n\ntwo", "three"]
 
 
-@pytest.mark.parametrize("line", ["no json", '["text"]', '{"body": "x"}', '{"text": 3}'])
+@pytest.mark.parametrize("line", ["no json", '["text"]', '{"body": "x"}', '{"text": 3}', r'{"text": "\ud83d"}'])
 def test_a_bad_jsonl_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text(f'{{"text": "fine"}}\n{line}\n')

@@ -17,6 +17,7 @@ def test_a_shared_line_is_found_wherever_it_stands() -> None:
     found = find_overlap(train, [f"dev text\n{LONG}\nmore"])
     assert found.documents == {1, 3}
     assert (found.shared_texts, found.train_documents) == (1, 4)
+    assert found.train_bytes == sum(len(text.encode()) for text in train)
     with pytest.raises(UserError, match=r"2 of 4 .*This sentence is quite.*drop_train"):
         refuse(found)
 
@@ -41,6 +42,11 @@ def test_boilerplate_is_counted_and_forgiven() -> None:
     assert (found.documents, found.boilerplate_lines) == ({100}, 1)
     found = find_overlap(train[1:], held_out)  # twice is no boilerplate
     assert (found.documents, found.boilerplate_lines) == ({0, 1}, 0)
+
+
+def test_a_line_twice_in_one_document_counts_once() -> None:
+    found = find_overlap([f"{LONG}\nthen\n{LONG}\nand\n{LONG}", "x"], [f"dev\n{LONG}"])
+    assert (found.documents, found.boilerplate_lines) == ({0}, 0)
 
 
 def test_boilerplate_takes_one_percent_of_a_large_corpus() -> None:

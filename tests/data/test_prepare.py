@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import pickle
 import threading
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,13 @@ import pytest
 
 from paramalloc.config import DataConfig
 from paramalloc.data import prepare as module
-from paramalloc.data.prepare import HeldOut, TokenSet, cached, prepare
+from paramalloc.data.corpus import open_corpus
+from paramalloc.data.overlap import find_overlap
+from paramalloc.data.prepare import cached, prepare, prepare_all
 from paramalloc.data.synthetic import SyntheticCorpus
+from paramalloc.data.token_set import HeldOut, TokenSet, read_lengths, read_meta
 from paramalloc.data.tokenizer import load_tokenizer
 from paramalloc.errors import UserError
-from paramalloc.files import read_json
 
 SIZE = 400
 LEAK = "This line stands in the training text and in the held-out text, word for word."
@@ -119,11 +124,10 @@ def test_a_build_that_fails_leaves_nothing(
 ) -> None:
     mine = fresh(config, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_json", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        patch.setattr(module, "write_meta", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
             prepare(mine, SIZE)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".stale.abc").mkdir()  # as a killed process leaves it
     assert prepare(mine, SIZE).vocab_size == SIZE
 
 
@@ -186,9 +190,9 @@ def test_drop_train_leaves_the_document_out_and_says_so(tmp_path: Path) -> None:
     assert "before" not in text
     assert text.count("<|endoftext|>") == 400
     assert "1 left out" in lines[0]
-    meta = read_json(tokens.tokenizer_file.parent / "meta.json")
-    assert meta["overlap"]["dropped_documents"] == 1
-    assert meta["train"]["documents"] == 400
+    meta = read_meta(tokens)
+    assert (meta["overlap"]["train_documents"], meta["overlap"]["dropped_documents"]) == (401, 1)
+    assert meta["splits"]["train"]["documents"] == 400
 
 
 def test_the_tokenizer_has_seen_no_held_out_text(tmp_path: Path) -> None:
@@ -219,11 +223,81 @@ def test_a_vocabulary_above_65536_takes_four_bytes_a_token(tmp_path: Path) -> No
     assert decoded(tokens, tokens.train[:200]).startswith(lines[0][:300])
 
 
-def test_wikitext_2_has_no_held_out_text_in_train(shared_data: Path, tmp_path: Path) -> None:
-    config = DataConfig(corpus=str(shared_data / "wikitext-2"), cache_dir=str(tmp_path))
-    found, counts = module._check_overlap(config, module.open_corpus(config), lambda line: None)
-    assert not found
-    assert counts == {"dropped_documents": 0, "shared_texts": 0, "boilerplate_lines": 0}
+def test_wikitext_2_has_no_held_out_text_in_train(shared_data: Path) -> None:
+    corpus = open_corpus(DataConfig(corpus=str(shared_data / "wikitext-2")))
+    held_out = itertools.chain(corpus.documents("dev"), corpus.documents("test"))
+    found = find_overlap(corpus.documents("train"), held_out)
+    assert (found.documents, found.shared_texts, found.boilerplate_lines) == (frozenset(), 0, 0)
+
+
+def test_several_vocabularies_look_for_overlap_once(config: DataConfig, token_set: TokenSet, tmp_path: Path) -> None:
+    mine = fresh(config, tmp_path)
+    lines: list[str] = []
+    found = prepare_all(mine, [SIZE, 500], lines.append)
+    assert list(found) == [SIZE, 500]
+    assert [tokens.vocab_size for tokens in found.values()] == [SIZE, 500]
+    assert sum(line.startswith("looking for") for line in lines) == 1
+    assert found[SIZE].tokenizer_hash == token_set.tokenizer_hash
+    assert len(found[500].train) < len(found[SIZE].train)
+
+
+def test_verifying_finds_what_a_look_at_sizes_does_not(config: DataConfig, tmp_path: Path) -> None:
+    mine = fresh(config, tmp_path)
+    tokens = prepare(mine, SIZE)
+    before = np.array(tokens.train)
+    with (tokens.tokenizer_file.parent / "train.bin").open("r+b") as stream:
+        stream.seek(100)
+        stream.write(b"\xff\xff")
+    assert cached(mine, SIZE) is not None
+    lines: list[str] = []
+    again = prepare_all(mine, [SIZE], lines.append, verify=True)[SIZE]
+    assert "built again: train.bin changed" in lines[0]
+    np.testing.assert_array_equal(again.train, before)
+    prepare_all(mine, [SIZE], lines.append, verify=True)
+    assert lines[-1].endswith("every file of it as it was written")
+
+
+@pytest.mark.parametrize("damage", [bytes, lambda size: b"PK\x03\x04" + bytes(size - 4), None])
+def test_an_archive_that_cannot_be_read_is_built_again(
+    config: DataConfig, tmp_path: Path, damage: Callable[[int], bytes] | None
+) -> None:
+    mine = fresh(config, tmp_path)
+    path = prepare(mine, SIZE).tokenizer_file.parent / "dev.npz"
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    path.write_bytes(damage(len(content)) if damage else flipped)
+    assert cached(mine, SIZE) is None
+    assert prepare(mine, SIZE).vocab_size == SIZE
+
+
+def test_a_tokenizer_of_much_text_is_trained_on_a_spread_sample(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_meta(prepare(config, SIZE))["tokenizer_text_bytes"] == prepare(config, SIZE).train_bytes
+    monkeypatch.setattr(module, "TOKENIZER_TEXT_BYTES", 30_000)
+    sampled = read_meta(prepare(fresh(config, tmp_path), SIZE))["tokenizer_text_bytes"]
+    assert 25_000 < sampled < 35_000
+    taken = list(module._spread(map(str, range(1000)), 0.25))
+    assert taken[0] == "0"
+    assert 245 <= len(taken) <= 255
+    for period in (2, 4, 10):  # whatever repeats in the corpus, all of it is seen
+        assert {int(text) % period for text in taken} == set(range(period))
+
+
+def test_what_is_written_is_counted(config: DataConfig, token_set: TokenSet) -> None:
+    meta, lengths = read_meta(token_set), read_lengths(token_set)
+    corpus = open_corpus(config)
+    for split in ("train", "dev", "test"):
+        documents = [document.encode() for document in corpus.documents(split)]
+        noted = meta["splits"][split]
+        assert (noted["documents"], noted["bytes"]) == (len(documents), sum(map(len, documents)))
+        assert noted["sha256"] == hashlib.sha256(b"".join(text + b"\xff" for text in documents)).hexdigest()
+        assert sum(lengths[split].values()) == len(documents)
+        assert sum(length * count for length, count in lengths[split].items()) == noted["tokens"]
+        assert list(lengths[split]) == sorted(lengths[split])
+    assert len(token_set.train) == meta["splits"]["train"]["tokens"] + meta["splits"]["train"]["documents"]
+    assert lengths["dev"] == Counter(np.diff(token_set.dev.starts).tolist())
 
 
 def test_cache_folders_are_readable_by_others(token_set: TokenSet) -> None:

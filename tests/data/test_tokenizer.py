@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from paramalloc.data import tokenizer as module
 from paramalloc.data.synthetic import SyntheticCorpus
 from paramalloc.data.tokenizer import (
     END_OF_TEXT,
     END_OF_TEXT_ID,
     encode,
     load_tokenizer,
+    parts,
     tokenizer_hash,
     tokenizer_json,
     train_tokenizer,
@@ -23,6 +28,10 @@ from paramalloc.data.tokenizer import (
 from paramalloc.errors import UserError
 
 SIZE = 600
+# Letters of ASCII and others, a mark, digits, apostrophes and white space decide where words begin and end.
+ALPHABET = "ab é\u0301漢२Ⅷ5'\u2019s.-_ \n\t\r\x0b\x1c\x1f\x85\xa0\u180e\u200b\u2028\u3000<|endoftext|>"
+WORDS = st.sampled_from([*ALPHABET, " the", "don't", "  ", " 'tis"])
+TEXTS = st.one_of(st.text(), st.text(ALPHABET), st.lists(WORDS).map("".join))
 ODD_TEXTS = [
     "naïve café — 漢字 🙂🙂\r\n\ttabs  and   spaces \n\n\n",
     "\x00\x01 control \u200b zero width \ufeff",
@@ -45,6 +54,70 @@ def test_any_text_survives(tokenizer: Tokenizer) -> None:
     for text, ids in encode(tokenizer, ODD_TEXTS):
         assert tokenizer.decode(list(ids), skip_special_tokens=False) == text
         assert END_OF_TEXT_ID not in ids
+
+
+def by_the_library(tokenizer: Tokenizer, text: str) -> list[int]:
+    return tokenizer.encode(text).ids
+
+
+def encoded(tokenizer: Tokenizer, text: str) -> list[int]:
+    ((_, ids),) = encode(tokenizer, [text])
+    return ids.tolist()
+
+
+def words(tokenizer: Tokenizer, text: str) -> list[str]:
+    """What the library's pre-tokenizer makes of a text: no token ever spans two of them."""
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+
+
+def words_of(tokenizer: Tokenizer, pieces: list[str]) -> list[str]:
+    return [word for piece in pieces for word in words(tokenizer, piece)]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(text=TEXTS)
+def test_pieces_end_where_the_librarys_words_end(tokenizer: Tokenizer, text: str) -> None:
+    pieces = module._PIECE.findall(text)
+    assert "".join(pieces) == text
+    assert words_of(tokenizer, pieces) == words(tokenizer, text)
+
+
+def test_white_space_is_what_the_library_takes_for_it(tokenizer: Tokenizer) -> None:
+    special = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if character.isspace() or unicodedata.category(character) in special:
+            text = f"a{character}b {character} {character}{character}c \n{character}"
+            assert words_of(tokenizer, module._PIECE.findall(text)) == words(tokenizer, text), repr(character)
+
+
+@settings(deadline=None)
+@given(text=TEXTS)
+def test_remembered_pieces_give_what_the_library_gives(tokenizer: Tokenizer, text: str) -> None:
+    assert encoded(tokenizer, text) == by_the_library(tokenizer, text)
+
+
+def test_a_novel_has_the_tokens_that_the_library_gives(tokenizer: Tokenizer, shared_data: Path) -> None:
+    text = (shared_data / "novels" / "Cbronte_Jane_1847.txt").read_text(encoding="utf-8")
+    assert encoded(tokenizer, text) == by_the_library(tokenizer, text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=TEXTS, length=st.integers(1, 8))
+def test_parts_have_the_words_of_the_whole(tokenizer: Tokenizer, text: str, length: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PART_CHARACTERS", length)
+        pieces = list(parts(text))
+    assert "".join(pieces) == text
+    assert words_of(tokenizer, pieces) == words(tokenizer, text)
+
+
+def test_what_is_remembered_is_bounded(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED_PIECES", 5)
+    pieces = module._Pieces(tokenizer)
+    for text in (" ".join(f"word{i}" for i in range(50)), "x" * 1000):
+        assert pieces.tokens_of(text).tolist() == by_the_library(tokenizer, text)
+    assert 0 < len(pieces) <= 5
+    assert max(map(len, pieces)) <= module._REMEMBERED_CHARACTERS
 
 
 def test_the_special_token_has_id_0_and_counts(tokenizer: Tokenizer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from paramalloc.allocation import Shape
-from paramalloc.data.prepare import HeldOut
-from paramalloc.evaluation.perplexity import Score, nats_per_document, perplexity, sample_documents, score
+from paramalloc.data.token_set import HeldOut
+from paramalloc.evaluation.perplexity import nats_per_document, sample_documents, score
+from paramalloc.evaluation.units import Score, is_capped, perplexity
 from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics
 
@@ -109,3 +111,9 @@ def test_units() -> None:
 def test_a_hopeless_perplexity_is_large_and_finite_and_nan_stays_nan() -> None:
     assert perplexity(1000.0) == math.exp(20)
     assert math.isnan(perplexity(math.nan))
+
+
+def test_a_capped_perplexity_is_told_from_a_measured_one() -> None:
+    assert is_capped(json.loads(json.dumps(perplexity(25.0))))
+    assert is_capped(perplexity(20.0))
+    assert not is_capped(perplexity(19.999))

@@ -33,6 +33,15 @@ SHAPES = {  # d_model, n_layers, n_heads, d_ff, achieved share, achieved expansi
     "emb15": (96, 60, 3, 256, 0.1537, 2.6667),
 }
 
+PROFILE = (
+    "decode_prompt_tokens", "decode_tokens_per_second", "training_tokens_per_second", "forward_flops_per_token",
+    "train_flops_per_token", "mfu", "other_load_cores",
+)  # fmt: skip
+
+
+def intervals(split: str, ppl: float) -> dict[str, list[float]]:
+    return {f"{split}_{unit}_ci95": [0.98 * ppl, 1.03 * ppl] for unit in ("ppl", "bpb", "word_ppl")}
+
 
 @dataclass
 class Sweep:
@@ -112,12 +121,18 @@ class Sweep:
         latency_ms: float | None = 12.5,
         memory_mb: float = 900.0,
         rate: float = 0.30,
+        learning_rate: float | None = None,
+        smallbench: dict[str, Any] | None = None,
     ) -> None:
         """One trial from start to end; `status` unfinished leaves it without metrics.json.
+
+        `learning_rate`: of a ranking run that is one of several of its variant.
 
         `final_ppl` is per token of the baseline's tokenizer, which without another tokenizer is the model's own.
         """
         name = variant if stage == RANKING else f"{variant}-seed{seed}"
+        if learning_rate is not None:
+            name += f"@lr{learning_rate}"
         self.start(stage, name, variant)
         budget = self.planned(variant)["ranking" if stage == RANKING else "final"]["tokens"]
         section = self.config.ranking if stage == RANKING else self.config.finalists
@@ -127,7 +142,18 @@ class Sweep:
         write_jsonl(files.history, rows)
         self.clock += 1800
         if status != "unfinished":
-            self._end(files, variant, seed, status, rows, final_ppl, latency_ms, memory_mb)
+            self._end(
+                files,
+                variant,
+                seed,
+                status,
+                rows,
+                final_ppl,
+                latency_ms,
+                memory_mb,
+                learning_rate or 1e-3,
+                smallbench,
+            )
 
     def curve(self, variant: str, final_ppl: float, budget: int, interval: int, rate: float) -> list[dict[str, Any]]:
         noise = random.Random(f"{variant}{final_ppl}")
@@ -149,13 +175,16 @@ class Sweep:
 
     def _end(
         self, files: TrialFolder, variant: str, seed: int, status: str, rows: list[dict[str, Any]], ppl: float,
-        latency_ms: float | None, memory_mb: float,
+        latency_ms: float | None, memory_mb: float, learning_rate: float, smallbench: dict[str, Any] | None,
     ) -> None:  # fmt: skip
         self.bill(ledger.trial_end, node="laptop", stage=files.stage, trial=files.name, status=status)
         finished = status == FINISHED
         planned = self.planned(variant)
         tokens = rows[-1]["tokens"] if rows else 0
-        dev, test = self.scores_of(variant, "dev", ppl), self.scores_of(variant, "test", ppl * 1.04)
+        dev, test = (
+            self.scores_of(variant, split, value) | intervals(split, value)
+            for split, value in (("dev", ppl), ("test", ppl * 1.04))
+        )
         quantiles = {"p50": latency_ms, "p95": 1.2 * latency_ms, "p99": 1.5 * latency_ms} if latency_ms else None
         write_json(
             files.metrics,
@@ -178,18 +207,20 @@ class Sweep:
                 **{key: planned[key] for key in ("vocab_size", "context_length", "tied")},
                 **{key: planned[key] for key in ("d_model", "n_layers", "n_heads", "d_ff")},
                 **{key: planned[key] for key in ("total_params", "params", "embedding_share", "glu_expansion")},
-                "learning_rate": 1e-3,
+                "learning_rate": learning_rate,
                 "tokens": tokens,
                 "train_flops": planned["flops_per_token"] * tokens,
                 "epochs_over_corpus": tokens / planned["train_tokens"],
                 "train_loss": rows[-1]["train_loss"] if rows else None,
                 **(dev | test if finished else dict.fromkeys(dev | test)),
                 "last_evaluation": rows[-1] if rows else None,
-                "smallbench": None,
+                "smallbench": smallbench if finished else None,
+                "skipped_steps": 0,
                 "latency_ms": {"128": quantiles, "512": None} if finished else None,
                 "tokens_per_second": 20_123.4 if finished else None,
                 "peak_memory_mb": memory_mb if finished else None,
-                "profiled_alone": False,
+                "profiled_alone": None,
+                **dict.fromkeys(PROFILE),
                 "wall_seconds": 1800.0,
                 "lost_seconds": 0.0,
                 "preemptions": 0,
@@ -225,7 +256,8 @@ class Sweep:
 
     def promote(self, ranking_scores: dict[str, float]) -> None:
         promotion = promote(ranking_scores, self.config.baseline_name, self.config.finalists)
-        self.decision("promote", RANKING, scores=ranking_scores, **asdict(promotion))
+        rates = dict.fromkeys(ranking_scores, 1e-3)
+        self.decision("promote", RANKING, scores=ranking_scores, learning_rates=rates, **asdict(promotion))
 
     def decide(self, failed_trials: Iterable[str] = ()) -> None:
         verdict = decide(self.scores, self.config.baseline_name, self.config.finalists)

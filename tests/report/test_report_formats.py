@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from paramalloc.report.formats import compact, hours, listed, millions, significant, span, usd, with_spread
+from paramalloc.evaluation.units import perplexity
+from paramalloc.report.formats import (
+    compact,
+    hours,
+    listed,
+    millions,
+    perplexity_text,
+    significant,
+    span,
+    usd,
+    with_spread,
+)
 
 DASH = "\N{EN DASH}"
 
@@ -46,3 +57,9 @@ def test_units_and_lists() -> None:
     assert [usd(1234.5), usd(None), hours(3723.4)] == ["$1,234.50", DASH, "1:02:03"]
     assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
     assert [span([39, 20]), span([39, 39])] == ["20 to 39", "39"]
+
+
+def test_a_perplexity_that_was_capped_is_shown_as_a_bound() -> None:
+    assert perplexity_text(perplexity(25.0)) == "> 485 million"
+    assert perplexity_text(61.4249, 0.3512) == "61.42 ± 0.35"
+    assert perplexity_text(None) == DASH

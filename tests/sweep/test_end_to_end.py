@@ -17,8 +17,8 @@ from rich.console import Console
 from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
-from paramalloc.results import FINALISTS, MEASURED_FIELDS, RANKING, ResultsFolder
-from paramalloc.sweep.driver import EXIT_TRIAL_FAILED, BaselineLostError, run_sweep
+from paramalloc.results import FINALISTS, MEASURED_FIELDS, RANKING, SANITY, ResultsFolder
+from paramalloc.sweep.driver import EXIT_TRIAL_FAILED, SweepStoppedError, run_sweep
 from paramalloc.sweep_file import dump_sweep
 
 TUNE_MAIN = Path(__file__).parents[2] / "tune_main.py"
@@ -108,14 +108,16 @@ def test_history_has_each_evaluation_once_and_metrics_say_what_was_trained(
             finished = metrics["status"] == "finished"
             assert (metrics["test_bpb"] is not None) == finished
             assert (metrics["latency_ms"] is not None) == finished
-            assert metrics["profiled_alone"] == (stage == FINALISTS)
+            assert (metrics["profiled_alone"] is not None) == (stage == FINALISTS)
+            assert (metrics["decode_tokens_per_second"] is not None) == (stage == FINALISTS)
             assert metrics["smallbench"] is None
 
 
 def test_the_bill_adds_up_and_knows_every_trial(undisturbed: tuple[ResultsFolder, str]) -> None:
     folder, _ = undisturbed
     bill = read_json(folder.cost_summary)
-    assert {(line["stage"], line["trial"]) for line in bill["by_trial"]} == {
+    checks = {(SANITY, "overfit-base"), (SANITY, "lr_find-base")}
+    assert {(line["stage"], line["trial"]) for line in bill["by_trial"]} == checks | {
         (stage, trial.name) for stage in (RANKING, FINALISTS) for trial in folder.trials(stage)
     }
     assert bill["total_usd"] == 0
@@ -140,6 +142,38 @@ def test_a_changed_sweep_is_refused_with_the_difference_and_a_changed_budget_is_
         run(tiny(model={"total_params": 120_000}), folder)
     assert "--fresh" in str(caught.value)
     assert "done already" in run(tiny(cost={"budget_usd": 7}), folder)
+
+
+def test_learning_rates_are_tried_or_found_and_a_sweep_that_grows_is_carried_on(
+    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
+) -> None:
+    experiments = [
+        {"name": "base", "learning_rate": [1e-3, 6e-3]},
+        {"name": "wide", "glu_expansion": 4.0, "learning_rate": "auto"},
+    ]
+    folder = ResultsFolder(tmp_path / "rates")
+    sections: dict[str, Any] = {"finalists": {"seeds": [0]}, "evaluation": {"metrics": ["smallbench_accuracy"]}}
+    run(tiny(experiments=experiments, **sections), folder)
+    assert statuses(folder, RANKING) == {"base@lr0.001": "finished", "base@lr0.006": "finished", "wide": "finished"}
+    found = read_json(folder.lr_find("wide"))["suggestion"]
+    rates = {trial.name: read_json(trial.metrics)["learning_rate"] for trial in folder.trials(FINALISTS)}
+    assert rates == {"base-seed0": 6e-3, "wide-seed0": found}
+    assert (folder.figures / "loss_vs_learning_rate.png").exists()
+    probed = read_json(folder.trial(FINALISTS, "wide-seed0").metrics)["smallbench"]
+    assert {task["n"] for task in probed.values()} == {500}
+    assert "## SmallBench" in folder.report.read_text()
+    before = {
+        trial.metrics: trial.metrics.read_bytes() for stage in (RANKING, FINALISTS) for trial in folder.trials(stage)
+    }
+    said = run(
+        tiny(experiments=[*experiments, {"name": "late", "glu_expansion": 2.0, "learning_rate": 6e-3}], **sections),
+        folder,
+    )
+    assert "taken over from the changed sweep file: experiments: late is new" in said
+    assert statuses(folder, RANKING)["late"] in ("finished", "killed")
+    assert before == {path: path.read_bytes() for path in before}
+    decided = [row["decision"] for row in read_jsonl(folder.decisions) if row["decision"] != "kill"]
+    assert decided == ["promote", "winner", "reopen", "promote", "winner"]
 
 
 def test_another_text_under_the_same_name_is_refused(
@@ -190,9 +224,12 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_stops_no_other(
 def test_a_baseline_that_fails_ends_the_sweep_with_the_reason(
     tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
 ) -> None:
-    config = tiny(experiments=[{"name": "base", "precision": "fp16"}, {"name": "wide", "glu_expansion": 4.0}])
-    with pytest.raises(BaselineLostError, match="base failed"):
-        run(config, ResultsFolder(tmp_path / "lost"))
+    experiments = [{"name": "base", "precision": "fp16"}, {"name": "wide", "glu_expansion": 4.0}]
+    with pytest.raises(SweepStoppedError, match=r"sanity stage failed(?s:.*)training\.precision"):
+        run(tiny(experiments=experiments), ResultsFolder(tmp_path / "insane"))
+    assert not list(ResultsFolder(tmp_path / "insane").trials(RANKING))
+    with pytest.raises(SweepStoppedError, match="base failed"):
+        run(tiny(experiments=experiments, sanity={"enabled": False}), ResultsFolder(tmp_path / "lost"))
 
 
 def start(sweep: Path, folder: ResultsFolder) -> subprocess.Popen[str]:

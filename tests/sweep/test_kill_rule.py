@@ -11,10 +11,11 @@ import pytest
 from paramalloc.sweep.kill_rule import Kill, KillRule
 
 INTERVAL = 250
+FOLLOWERS = ("a", "b", "c", "ahead", "close", "comeback", "late", "odd", "t")
 
 
 def rule(window: int = 1000) -> KillRule:
-    return KillRule("base", margin_ppl=0.5, window_tokens=window)
+    return KillRule(dict.fromkeys(FOLLOWERS, "base"), margin_ppl=0.5, window_tokens=window)
 
 
 def curve(*ppls: float) -> list[tuple[int, float]]:
@@ -35,7 +36,7 @@ def test_a_trial_dies_when_the_whole_window_was_bad_and_not_before() -> None:
     kills = feed(judge, "late", late[:4])
     assert kills == []
     (kill,) = feed(judge, "late", late[4:])
-    assert kill == Kill("late", "margin", 1250, 14.5, 14, 0.5, 1000)
+    assert kill == Kill("late", "margin", 1250, 14.5, "base", 14, 0.5, 1000)
 
 
 def test_just_under_the_margin_is_never_killed() -> None:
@@ -54,7 +55,6 @@ def test_one_good_evaluation_begins_the_window_anew() -> None:
 def test_a_point_beyond_the_baseline_waits_and_is_judged_when_it_gets_there() -> None:
     judge = rule()
     assert feed(judge, "ahead", [(tokens, ppl + 1) for tokens, ppl in BASELINE]) == []
-    assert judge.gap("ahead") is None
     kills = [feed(judge, "base", [point]) for point in BASELINE]
     assert [len(each) for each in kills] == [0, 0, 0, 0, 1, 0, 0, 0]
     assert kills[4][0].tokens == 1250
@@ -100,18 +100,19 @@ def test_the_baseline_is_not_killed_by_the_margin() -> None:
 
 
 def test_other_batch_sizes_are_compared_with_the_baseline_evaluation_before_in_the_trials_favour() -> None:
-    judge = rule(window=500)
+    judge = rule(window=250)
     feed(judge, "base", curve(20, 10, 9, 8))
-    # At 400 tokens the baseline's known value is that of 250 tokens: 20.
-    assert feed(judge, "odd", [(400, 20.4)]) == []
-    assert judge.gap("odd") == pytest.approx(0.4)
+    # At 400 tokens the baseline's known value is that of 250 tokens, 20; at 650 that of 500, 10.
+    assert feed(judge, "odd", [(400, 20.4), (650, 10.4)]) == []
+    (kill,) = feed(judge, "odd", [(700, 10.6), (960, 9.6)])
+    assert (kill.tokens, kill.baseline_ppl) == (960, 9)
 
 
 def test_points_past_the_last_of_a_finished_baseline_are_judged_by_that() -> None:
     judge = rule(window=250)
     feed(judge, "base", curve(20, 10))
     assert feed(judge, "odd", [(250, 30.0), (510, 30.0)]) == []
-    (kill,) = judge.baseline_ended()
+    (kill,) = judge.baseline_ended("base")
     assert (kill.tokens, kill.baseline_ppl) == (510, 10)
 
 
@@ -129,3 +130,14 @@ def test_work_that_was_lost_is_judged_by_its_second_doing() -> None:
     judge.rewind("t", 250)
     feed(judge, "t", [(500, 14.0), (750, 30.0), (1000, 30.0), (1250, 30.0)])
     assert feed(judge, "base", BASELINE) == []
+
+
+def test_each_trial_is_measured_against_its_own_baseline_run() -> None:
+    judge = KillRule({"low": "base-low", "high": "base-high"}, margin_ppl=0.5, window_tokens=250)
+    feed(judge, "base-low", curve(50, 50, 50))
+    feed(judge, "low", curve(40, 40, 40))
+    feed(judge, "high", curve(40, 40, 40))
+    assert judge.kills == {}  # the baseline's other run, at 50, is no measure for `high`
+    kills = feed(judge, "base-high", curve(10, 10, 10))
+    assert [(kill.trial, kill.baseline) for kill in kills] == [("high", "base-high")]
+    assert judge.baseline_ended("base-low") == []

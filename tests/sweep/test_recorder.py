@@ -51,9 +51,16 @@ class Sweep:
         self.journal = Journal(self.folder, self.config.cost, self.said.append, clock=lambda: next(self.clock))
         self.journal.bill(ledger.node_up, **NODE)
         plan = make_plan(self.config)
-        rule = KillRule("base", margin_ppl=5.0, window_tokens=4_000)
+        rule = KillRule({"wide": "base", "slow": "base"}, margin_ppl=5.0, window_tokens=4_000)
         self.recorder = StageRecorder(
-            self.folder, plan, ranking_tasks(plan), self.data, self.journal, rule, VERSIONS, retry_failed=retry_failed
+            self.folder,
+            plan,
+            ranking_tasks(plan, {}),
+            self.data,
+            self.journal,
+            rule,
+            VERSIONS,
+            retry_failed=retry_failed,
         )
 
     def begin(self, trial: str, **changes: Any) -> bool:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from paramalloc.files import read_json, write_json
 from paramalloc.training.checkpoint import CheckpointStore
 
 
@@ -66,13 +67,32 @@ def test_a_damaged_newest_one_is_stepped_over_and_said(
         path.unlink()
     assert weight_of(store) == 20
     assert len(said) == 1
-    assert "step-00000030 is damaged" in said[0]
+    assert "step-00000030 cannot be used" in said[0]
 
 
 def test_a_damaged_step_can_be_saved_again(store: CheckpointStore) -> None:
     (store.folder / "step-00000030" / "training.pt").unlink()
     store.save(30, model(31), {"step": 30})
     assert weight_of(store) == 31
+
+
+@pytest.mark.parametrize("version", [None, 1, 99])
+def test_a_checkpoint_of_another_format_is_stepped_over_and_said(
+    store: CheckpointStore, said: list[str], version: int | None
+) -> None:
+    manifest = store.folder / "step-00000030" / "manifest.json"
+    write_json(manifest, {**read_json(manifest), "format": version})
+    assert weight_of(store) == 20
+    assert f"step-00000030 cannot be used (format {version}" in said[0]
+
+
+def test_after_stepping_over_all_of_them_a_new_start_is_kept(store: CheckpointStore) -> None:
+    for folder in store.folder.iterdir():
+        (folder / "training.pt").unlink()
+    assert store.newest() is None
+    store.save(5, model(5), {"step": 5})
+    assert weight_of(store) == 5
+    assert [path.name for path in store.folder.iterdir()] == ["step-00000005"]
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])

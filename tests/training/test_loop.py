@@ -1,4 +1,4 @@
-"""Training: cut and carried on equals never cut, at any step; schedule, evaluation points, divergence, learning."""
+"""Training: cut and carried on equals never cut, at any step; schedule, evaluation points, learning, telemetry."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from paramalloc.allocation import Shape
 from paramalloc.config import TrainingConfig
 from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics, choose_numerics, micro_batch_size
+from paramalloc.telemetry import Telemetry
 from paramalloc.training.checkpoint import CheckpointStore
-from paramalloc.training.loop import Diverged, Row, Trainer
+from paramalloc.training.loop import Row, Trainer
 from paramalloc.training.optimizer import learning_rate_at, make_optimizer
 from paramalloc.training.run import TrainingRun
 
 SHAPE = Shape(d_model=16, n_layers=1, n_heads=2, d_ff=24, vocab_size=260, context_length=8, tied=True)
-TRAINING = TrainingConfig(batch_size=4, micro_batch_size=3, learning_rate=3e-3, checkpoint_seconds=1e9)
-RUN = TrainingRun(SHAPE, TRAINING, budget_tokens=32 * 12, eval_interval_tokens=32 * 5, seed=7)
+TRAINING = TrainingConfig(batch_size=4, micro_batch_size=3, checkpoint_seconds=1e9)
+RUN = TrainingRun(SHAPE, TRAINING, budget_tokens=32 * 12, eval_interval_tokens=32 * 5, seed=7, learning_rate=3e-3)
 TEXT = np.random.default_rng(0).integers(0, 260, 4000).astype(np.uint16)
 CPU = Numerics(torch.device("cpu"), "fp32")
 
@@ -164,33 +165,10 @@ def test_the_best_weights_are_kept_when_asked(tmp_path: Path) -> None:
     assert (best.step, best.training["dev_loss"]) == (10, 1.0)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
-    run = trainer(tmp_path, replace(RUN, training=TRAINING.model_copy(update={"checkpoint_seconds": 1e-9})))
-    step = run.take_step
-
-    def poisoned_step() -> None:
-        if run.progress.step == 6:
-            with torch.no_grad():
-                run.model.final_norm.weight.fill_(float("nan"))
-        step()
-
-    run.take_step = poisoned_step
-    with pytest.raises(Diverged) as caught:
-        run.train()
-    assert caught.value.step == 10  # the next evaluation
-    kept = run.checkpoints.newest()
-    assert kept is not None
-    assert kept.step == 6
-
-
-def test_a_dev_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(Diverged):
-        trainer(tmp_path, evaluate=lambda model: {"dev_loss": float("inf")}).train()
-
-
 def test_the_schedule_warms_up_and_ends_at_zero() -> None:
-    training = TrainingConfig(learning_rate=1.0, warmup_fraction=0.1)
-    rates = [learning_rate_at(step, 100, training) for step in range(101)]
+    training = TrainingConfig(batch_size=4, warmup_fraction=0.1)
+    run = replace(RUN, training=training, budget_tokens=32 * 100, learning_rate=1.0)
+    rates = [learning_rate_at(step, run) for step in range(101)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
@@ -200,7 +178,7 @@ def test_the_schedule_warms_up_and_ends_at_zero() -> None:
 
 def test_only_matrices_are_decayed() -> None:
     model = Transformer(SHAPE)
-    decayed, kept = make_optimizer(model, TrainingConfig(weight_decay=0.3)).param_groups
+    decayed, kept = make_optimizer(model, TrainingConfig(weight_decay=0.3), 1e-3).param_groups
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
     assert {p.dim() for p in decayed["params"]} == {2}
     assert {p.dim() for p in kept["params"]} == {1}
@@ -209,7 +187,7 @@ def test_only_matrices_are_decayed() -> None:
 
 def test_loss_falls_on_text_with_structure(tmp_path: Path) -> None:
     text = np.tile(np.arange(50, dtype=np.uint16), 80)
-    fast = replace(RUN, budget_tokens=32 * 60, training=TRAINING.model_copy(update={"learning_rate": 2e-2}))
+    fast = replace(RUN, budget_tokens=32 * 60, learning_rate=2e-2)
     run = Trainer(fast, text, dev_loss, CPU, CheckpointStore(tmp_path))
     run.train()
     losses = [row["train_loss"] for row in run.progress.history]
@@ -226,6 +204,81 @@ def test_micro_batches_are_sized_by_their_logits() -> None:
     assert micro_batch_size(256, 512, 16_000, cpu) == 8
     assert micro_batch_size(16, 128, 1000, cpu) == 16
     assert micro_batch_size(16, 4096, 128_000, cpu) == 1
+
+
+class Recorded:
+    """A sink that remembers what it was told, in one list with the checkpoints that were saved."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+        self.curves: dict[int, dict[str, float]] = {}
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        self.told.append(("log", step))
+        self.curves[step] = values
+
+    def flush(self) -> None:
+        self.told.append(("flush", 0))
+
+    def close(self) -> None:
+        self.told.append(("close", 0))
+
+
+def test_telemetry_changes_nothing_and_shows_windows_and_scores(tmp_path: Path, undisturbed: Trainer) -> None:
+    watched, sink = trainer(tmp_path), Recorded()
+    watched.train(telemetry=Telemetry([sink]))
+    assert all(torch.equal(a, b) for a, b in zip(state_of(watched), state_of(undisturbed), strict=True))
+    assert without_times(watched.progress.history) == without_times(undisturbed.progress.history)
+    assert list(sink.curves) == [5, 10, 12]
+    for row in undisturbed.progress.history:
+        shown = sink.curves[row["step"]]
+        assert shown["dev/dev_loss"] == row["dev_loss"]
+        for name in ("tokens", "train_loss", "learning_rate", "grad_norm", "skipped_steps"):
+            assert shown[f"train/{name}"] == row[name]
+
+
+def test_curves_show_more_than_evaluations_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paramalloc.training.loop.LOOK_STEPS", 2)
+    watched, sink = trainer(tmp_path), Recorded()
+    losses: list[float] = []
+    step = watched._accumulate_gradients
+    watched._accumulate_gradients = lambda index: losses.append(step(index)) or losses[-1]
+    rows: list[Row] = []
+    watched.train(rows.append, Telemetry([sink]))
+    assert list(sink.curves) == [2, 4, 5, 6, 8, 10, 12]
+    assert sink.curves[5]["train/train_loss"] == pytest.approx(float(losses[4]))
+    assert sink.curves[8]["train/train_loss"] == pytest.approx(float(losses[6] + losses[7]) / 2)
+    assert rows[1]["train_loss"] == pytest.approx(float(sum(losses[5:10])) / 5)
+    assert "dev/dev_loss" not in sink.curves[8]
+
+
+def test_tokens_per_second_are_of_the_window_and_of_training_alone(tmp_path: Path) -> None:
+    now = 0.0
+
+    def lasting(seconds: Callable[[], float], action: Callable[..., object]) -> Callable[..., object]:
+        def timed(*arguments: object) -> object:
+            nonlocal now
+            now += seconds()
+            return action(*arguments)
+
+        return timed
+
+    watched, sink = trainer(tmp_path, clock=lambda: now), Recorded()
+    watched.take_step = lasting(lambda: 2.0 if watched.progress.step < 5 else 1.0, watched.take_step)
+    watched.evaluate = lasting(lambda: 100.0, watched.evaluate)
+    watched.train(telemetry=Telemetry([sink]))
+    assert [sink.curves[step]["train/tokens_per_second"] for step in (5, 10, 12)] == [16.0, 32.0, 32.0]
+    assert watched.tokens_per_second == 12 * 32 / 17
+
+
+def test_curves_are_flushed_before_a_checkpoint_is_saved(tmp_path: Path) -> None:
+    every_step = replace(RUN, training=TRAINING.model_copy(update={"checkpoint_seconds": 1e-9}))
+    watched, sink = trainer(tmp_path, every_step), Recorded()
+    save = watched.checkpoints.save
+    watched.checkpoints.save = lambda step, *state: sink.told.append(("save", step)) or save(step, *state)
+    watched.train(telemetry=Telemetry([sink]))
+    assert sink.told[:3] == [("flush", 0), ("save", 1), ("flush", 0)]
+    assert sink.told[8:12] == [("log", 5), ("flush", 0), ("save", 5), ("flush", 0)]
 
 
 @pytest.mark.gpu

@@ -1,0 +1,33 @@
+"""The data type of SmallBench: zero-shot multiple-choice questions, by task.
+
+Always holds: plain frozen data without torch; `context` followed by a choice is what a model reads, and the choices
+carry the space that separates them from the context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One zero-shot multiple-choice question.
+
+    `id` is stable: task and index in its source ("sst2-17"). `context` is the rendered prompt, `choices` are its
+    possible continuations, `choices[answer]` is right. `text` is the original wording, without the prompt, that is
+    looked for in the training text.
+    """
+
+    id: str
+    context: str
+    choices: tuple[str, ...]
+    answer: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """All probes of one task, such as "sst2"."""
+
+    name: str
+    probes: tuple[Probe, ...]

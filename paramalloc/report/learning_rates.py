@@ -1,0 +1,103 @@
+"""Loss against learning rate: what each variant was ranked at, which rate stands for it, and whether it is an edge.
+
+Always holds: only variants that were ranked at several rates are here; a loss is nats per token of the baseline's
+tokenizer on all of dev, so a run that was killed or diverged has none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from paramalloc.report.load import SweepResults
+from paramalloc.report.style import Look, few_round_ticks, new_figure, plain_ticks, short_name
+from paramalloc.report.variants import VariantResult
+from paramalloc.results import FINISHED, JUDGED_BY
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """One variant's ranking runs by peak learning rate; `losses` holds those that finished."""
+
+    variant: str
+    tried: tuple[float, ...]
+    losses: dict[float, float]
+    endings: dict[float, str]  # of the runs that ended otherwise: killed, diverged, failed
+
+    @property
+    def best(self) -> float | None:
+        """The rate that stands for the variant; of equal losses the lower rate."""
+        return min(self.losses, key=lambda rate: (self.losses[rate], rate), default=None)
+
+    @property
+    def edge(self) -> str | None:
+        """`lowest` or `highest` where the best rate is the first or last of those tried: a better may lie beyond."""
+        if self.best is None:
+            return None
+        return {min(self.tried): "lowest", max(self.tried): "highest"}.get(self.best)
+
+
+def rate_searches(results: SweepResults, variants: list[VariantResult]) -> list[RateSearch]:
+    """Of every variant whose learning rate is a list, the baseline first."""
+    found = []
+    configured = {variant.name: variant.training.learning_rate for variant in results.config.variants}
+    for variant in variants:
+        rates = configured[variant.name]
+        if isinstance(rates, tuple) and len(rates) > 1:
+            ended = [run for run in variant.ranking_runs if run.metrics]
+            losses = {
+                run.metrics["learning_rate"]: math.log(run.metrics[JUDGED_BY])
+                for run in ended
+                if run.status == FINISHED
+            }
+            endings = {run.metrics["learning_rate"]: run.status for run in ended if run.status != FINISHED}
+            found.append(RateSearch(variant.name, tuple(sorted(rates)), losses, endings))
+    return found
+
+
+def edge_warnings(searches: list[RateSearch]) -> list[str]:
+    return [
+        f"{search.variant} did best at the {search.edge} learning rate tried, {search.best:g}: a better one may lie "
+        "beyond it."
+        for search in searches
+        if search.edge
+    ]
+
+
+def draw_rates(searches: list[RateSearch], looks: dict[str, Look]) -> Figure | None:
+    """Dev loss at the end of the ranking against learning rate, a ring around each variant's best.
+
+    A run without a final score is a cross at the upper edge. None where no run has finished.
+    """
+    losses = [loss for search in searches for loss in search.losses.values()]
+    if not losses:
+        return None
+    figure = new_figure(2.7 + 0.14 * math.ceil(len(searches) / 3))
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    rates = sorted({rate for search in searches for rate in search.tried})
+    axes.set_xticks(rates)
+    axes.set_xlim(rates[0] / 1.3, rates[-1] * 1.3)
+    plain_ticks(axes.xaxis)
+    pad = 0.12 * (max(losses) - min(losses)) or 0.01 * max(losses)
+    axes.set_ylim(min(losses) - pad, max(losses) + 1.5 * pad)
+    axes.yaxis.set_major_locator(few_round_ticks())
+    for search in searches:
+        look = looks[search.variant]
+        finished = sorted(search.losses)
+        axes.plot(
+            finished, [search.losses[rate] for rate in finished], color=look.color, ls=look.line, lw=look.width,
+            marker=look.marker, ms=4, mew=0, label=short_name(search.variant), zorder=look.order,
+        )  # fmt: skip
+        if search.best is not None:
+            axes.plot(search.best, search.losses[search.best], "o", ms=9, mfc="none", mec=look.color, mew=1, zorder=5)
+        for rate in search.endings:
+            axes.plot(
+                rate, 0.97, "x", color=look.color, ms=6, mew=1.8, transform=axes.get_xaxis_transform(), zorder=4
+            )
+    axes.set_xlabel("peak learning rate")
+    axes.set_ylabel("dev loss after the ranking\n(nats per baseline token)")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    return figure

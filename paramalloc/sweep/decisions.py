@@ -1,0 +1,24 @@
+"""decisions.jsonl: what a sweep has decided, and what of it still holds after the sweep file has grown.
+
+Always holds: rows are only ever appended; a promotion or a winner holds until a `reopen` row follows it, a kill for
+good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Row = dict[str, Any]
+KILL, PROMOTE, WINNER, REOPEN = "kill", "promote", "winner", "reopen"
+
+
+def in_force(rows: Iterable[Row], decision: str) -> Row | None:
+    """The newest `promote` or `winner` that no later `reopen` has lifted."""
+    found = None
+    for row in rows:
+        if row["decision"] == decision:
+            found = row
+        elif row["decision"] == REOPEN:
+            found = None
+    return found

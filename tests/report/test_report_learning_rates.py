@@ -1,0 +1,76 @@
+"""Variants ranked at several learning rates: which run stands for one, edges, the figure and the sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from paramalloc.report import findings
+from paramalloc.report.learning_rates import draw_rates, edge_warnings, rate_searches
+from paramalloc.report.load import load_results
+from paramalloc.report.markdown import render_report
+from paramalloc.report.style import looks, style
+from paramalloc.report.variants import variant_results
+from paramalloc.results import RANKING
+
+RATES = [1e-3, 2e-3, 4e-3]
+
+
+@pytest.fixture
+def sweep(new_sweep: Callable[..., Any], shares: list[dict[str, Any]]) -> Any:
+    """emb35 does best in the middle, emb25 at the highest rate; emb25's lowest was killed."""
+    sweep = new_sweep(shares[:2], training={"learning_rate": RATES})
+    sweep.begin()
+    for rate, ppl in zip(RATES, (320.0, 300.0, 310.0), strict=True):
+        sweep.trial(RANKING, "emb35", final_ppl=ppl, learning_rate=rate)
+    sweep.trial(RANKING, "emb25", final_ppl=380.0, status="killed", until_tokens=1_750_000, learning_rate=1e-3)
+    sweep.trial(RANKING, "emb25", final_ppl=305.0, learning_rate=2e-3)
+    sweep.trial(RANKING, "emb25", final_ppl=290.0, learning_rate=4e-3)
+    return sweep
+
+
+def test_the_best_finished_run_stands_for_its_variant(sweep: Any) -> None:
+    variants = variant_results(load_results(sweep.folder))
+    assert [variant.ranking.metrics["learning_rate"] for variant in variants] == [2e-3, 4e-3]
+    assert [len(variant.ranking_runs) for variant in variants] == [3, 3]
+
+
+def test_a_search_knows_its_losses_endings_best_and_edge(sweep: Any) -> None:
+    results = load_results(sweep.folder)
+    inside, edge = rate_searches(results, variant_results(results))
+    assert (inside.best, inside.edge) == (2e-3, None)
+    assert inside.losses[4e-3] == pytest.approx(math.log(310.0))
+    assert (edge.best, edge.edge, edge.endings) == (4e-3, "highest", {1e-3: "killed"})
+    (warning,) = edge_warnings([inside, edge])
+    assert warning.startswith("emb25 did best at the highest learning rate tried, 0.004")
+
+
+def test_the_figure_has_a_line_for_each_variant_a_ring_for_each_best_and_a_cross_for_the_killed(sweep: Any) -> None:
+    results = load_results(sweep.folder)
+    searches = rate_searches(results, variant_results(results))
+    with style():
+        figure = draw_rates(searches, looks(["emb35", "emb25"], "emb35"))
+    assert figure is not None
+    lines = figure.axes[0].lines
+    assert [list(line.get_xdata()) for line in lines if line.get_label() == "emb25"] == [[2e-3, 4e-3]]
+    rings = [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines if line.get_markerfacecolor() == "none"]
+    assert rings == [(2e-3, pytest.approx(math.log(300.0))), (4e-3, pytest.approx(math.log(290.0)))]
+    assert [line.get_xdata()[0] for line in lines if line.get_marker() == "x"] == [1e-3]
+    assert draw_rates([], {}) is None
+
+
+def test_the_report_says_edges_and_the_rates_that_were_used(sweep: Any) -> None:
+    results = load_results(sweep.folder)
+    variants = variant_results(results)
+    said = "\n".join(findings.limits(results, variants))
+    assert "emb25 did best at the highest learning rate" in said
+    assert "tuned for none" not in said
+    assert "Peak learning rate 0.001 to 0.004." in render_report(results, [])
+
+
+def test_a_single_rate_is_no_search(embed_sweep: Any) -> None:
+    results = load_results(embed_sweep.folder)
+    assert rate_searches(results, variant_results(results)) == []

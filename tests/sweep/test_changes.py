@@ -1,0 +1,84 @@
+"""Which changes of a sweep file are taken over, which are refused, and which decisions are lifted by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from paramalloc.config import SweepConfig
+from paramalloc.sweep.changes import compare
+from paramalloc.sweep.decisions import in_force
+from paramalloc.sweep_file import check_sweep
+
+EXPERIMENTS = [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}]
+
+
+def sweep(**sections: Any) -> SweepConfig:
+    return check_sweep({"name": "t", "experiments": EXPERIMENTS} | sections)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"cost": {"budget_usd": 7}},
+        {"telemetry": {"tensorboard": False}},
+        {"resources": {"cpus_per_trial": 2}},
+        {"sanity": {"variants": "all"}},
+        {"data": {"cache_dir": "elsewhere"}},
+        {"evaluation": {"latency_runs": 10}},
+    ],
+)
+def test_what_no_number_depends_on_is_taken_over_and_reopens_nothing(sections: dict[str, Any]) -> None:
+    changes = compare(sweep(), sweep(**sections))
+    assert (changes.refused, changes.reopens) == ((), False)
+    assert len(changes.taken_over) == 1
+
+
+@pytest.mark.parametrize("sections", [{"finalists": {"count": 3}}, {"finalists": {"seeds": [0, 1, 2, 3]}}])
+def test_more_finalists_or_seeds_reopen_the_decisions(sections: dict[str, Any]) -> None:
+    changes = compare(sweep(), sweep(**sections))
+    assert (changes.refused, changes.reopens) == ((), True)
+
+
+def test_a_new_experiment_is_taken_over_and_a_changed_or_missing_one_is_refused() -> None:
+    grown = compare(sweep(), sweep(experiments=[*EXPERIMENTS, {"name": "new", "embedding_ratio": 0.25}]))
+    assert (grown.refused, grown.taken_over, grown.reopens) == ((), ("experiments: new is new",), True)
+    changed = compare(sweep(), sweep(experiments=[EXPERIMENTS[0], {"name": "wide", "glu_expansion": 3.0}]))
+    assert changed.refused == ("experiments.wide: {'glu_expansion': 4.0} -> {'glu_expansion': 3.0}",)
+    assert compare(sweep(), sweep(experiments=EXPERIMENTS[:1])).refused == (
+        "experiments.wide: {'glu_expansion': 4.0} -> unset",
+    )
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": {"vocab_size": 8_000}},
+        {"training": {"learning_rate": 2e-3}},
+        {"ranking": {"tokens": 1_000_000}},
+        {"baseline": "wide"},
+        {"data": {"corpus": "synthetic"}},
+        {"finalists": {"eval_interval_tokens": 5}},
+        {"evaluation": {"metrics": ["smallbench_accuracy"]}},
+    ],
+)
+def test_whatever_changes_a_number_on_disk_is_refused_and_named(sections: dict[str, Any]) -> None:
+    (refused,) = compare(sweep(), sweep(**sections)).refused
+    assert refused.startswith(next(iter(sections)))
+
+
+def test_the_same_file_has_no_changes() -> None:
+    changes = compare(sweep(), sweep())
+    assert (changes.refused, changes.taken_over, changes.reopens) == ((), (), False)
+
+
+def test_a_decision_holds_until_it_is_reopened_and_then_the_next_one_does() -> None:
+    rows = [{"decision": "promote", "n": 1}, {"decision": "kill"}, {"decision": "winner", "n": 1}]
+    assert in_force(rows, "promote") == {"decision": "promote", "n": 1}
+    rows.append({"decision": "reopen"})
+    assert in_force(rows, "promote") is None
+    assert in_force(rows, "winner") is None
+    rows.append({"decision": "promote", "n": 2})
+    assert in_force(rows, "promote") == {"decision": "promote", "n": 2}
+    assert in_force([], "winner") is None

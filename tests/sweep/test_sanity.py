@@ -1,0 +1,67 @@
+"""Which checks a sweep is due, when they count as passed, and what is said about a configured learning rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paramalloc.errors import UserError
+from paramalloc.files import write_json
+from paramalloc.plan import Plan, make_plan
+from paramalloc.results import ResultsFolder
+from paramalloc.sweep.sanity import checks, passed, rate_warning, suggested_rates
+from paramalloc.sweep_file import check_sweep
+
+WIDE = {"name": "wide", "glu_expansion": 4.0}
+
+
+def plan_of(*experiments: dict[str, Any], **sections: Any) -> Plan:
+    model = {"total_params": 100_000, "vocab_size": 600, "context_length": 32}
+    return make_plan(check_sweep({"name": "t", "model": model, "experiments": experiments, **sections}))
+
+
+def due(plan: Plan) -> list[str]:
+    return [check.name for check in checks(plan)]
+
+
+def test_the_baseline_is_tried_all_are_on_request_and_an_automatic_rate_is_always_looked_for() -> None:
+    assert due(plan_of(WIDE, {"name": "base"})) == ["overfit-base", "lr_find-base"]
+    every = ["overfit-base", "overfit-wide", "lr_find-base", "lr_find-wide"]
+    assert due(plan_of(WIDE, {"name": "base"}, sanity={"variants": "all"})) == every
+    automatic = plan_of(WIDE | {"learning_rate": "auto"}, {"name": "base"})
+    assert due(automatic) == ["overfit-base", "lr_find-base", "lr_find-wide"]
+    assert due(plan_of({"name": "base"}, sanity={"enabled": False})) == []
+
+
+def test_an_automatic_rate_without_the_sanity_stage_is_refused() -> None:
+    with pytest.raises(UserError, match=r"sanity\.enabled.*wide has `learning_rate: auto`"):
+        plan_of({"name": "base"}, WIDE | {"learning_rate": "auto"}, sanity={"enabled": False})
+
+
+def test_only_a_good_result_of_the_same_check_is_passed(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    plan = plan_of({"name": "base", "learning_rate": "auto"})
+    overfit, lr_find = checks(plan)
+    assert not passed(folder, overfit, "tokenizer")
+    subject = overfit.subject("tokenizer")
+    write_json(folder.overfit("base"), {"passed": False, "subject": subject})
+    assert not passed(folder, overfit, "tokenizer")
+    write_json(folder.overfit("base"), {"passed": True, "subject": subject})
+    assert passed(folder, overfit, "tokenizer")
+    assert not passed(folder, overfit, "another text")
+    (wider, _) = checks(plan_of({"name": "base", "glu_expansion": 4.0}))
+    assert not passed(folder, wider, "tokenizer")
+    write_json(folder.lr_find("base"), {"passed": True, "subject": lr_find.subject("t"), "suggestion": 3e-3})
+    assert suggested_rates(plan, folder) == {"base": 3e-3}
+
+
+def test_rates_far_from_the_suggestion_are_named_and_others_are_not() -> None:
+    (item,) = plan_of({"name": "base", "learning_rate": [1e-4, 1e-3, 9e-3]}).variants
+    warning = rate_warning(item, {"suggestion": 2e-3})
+    assert warning is not None
+    assert "0.0001, 0.009 is far from the 0.002" in warning
+    assert rate_warning(item, {"suggestion": None}) is None
+    (near,) = plan_of({"name": "base", "learning_rate": 1e-3}).variants
+    assert rate_warning(near, {"suggestion": 2e-3}) is None
