@@ -1,28 +1,28 @@
 """From events to dollars: who held which part of which node, for how long, at which price, to what use.
 
-Always holds: every microsecond of every node is charged exactly once, to a trial or to `idle` or
-`overhead`; amounts are exact fractions, because a decimal would round at each division by 3,600 and the sum
-would depend on how time is cut. Rounding to cents happens once, in `cost.rounding`.
+Always holds: every microsecond of every node is charged exactly once, to a trial or to `boot`, `idle` or
+`head`; amounts are exact (`cost.amounts`), and rounded to cents only in `cost.rounding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
-from typing import TypeVar
 
+from cost.amounts import MICROSECONDS, Amount, amount_of, total_by
 from cost.ledger import Event, Status
-from cost.prices import PriceBook, PriceCurve
-from cost.timeline import MICROSECONDS, Attempt, NodeSpec, Presence, attempts, presences
+from cost.prices import FREE, PriceBook, PriceCurve
+from cost.rules import lives
+from cost.timeline import Attempt, Presence, attempts, presences
 
 USEFUL, LOST, KILLED, FAILED = "useful", "lost_to_preemption", "killed_by_rule", "failed"
-IDLE, OVERHEAD = "idle", "overhead"
+BOOT, IDLE, HEAD = "boot", "idle", "head"
 TRIAL_USES = (USEFUL, LOST, KILLED, FAILED)
-USES = (*TRIAL_USES, IDLE, OVERHEAD)
-
-Key = TypeVar("Key", bound=Hashable)
+OTHER_USES = (BOOT, IDLE, HEAD)  # of no trial
+USES = (*TRIAL_USES, *OTHER_USES)
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,8 @@ class TrialId:
 
 
 @dataclass(frozen=True)
-class Amount:
-    """Node-seconds (half a node for 60 s is 30) with a known price and without, and what the former cost."""
-
-    usd: Fraction = Fraction(0)
-    priced_seconds: Fraction = Fraction(0)
-    unpriced_seconds: Fraction = Fraction(0)
-
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(
-            self.usd + other.usd,
-            self.priced_seconds + other.priced_seconds,
-            self.unpriced_seconds + other.unpriced_seconds,
-        )
-
-
-@dataclass(frozen=True)
 class Charge:
-    """An amount and where it goes: `trial` is None for the uses `idle` and `overhead`."""
+    """An amount and where it goes: `trial` is None for the uses `boot`, `idle` and `head`."""
 
     node: str
     trial: TrialId | None
@@ -59,19 +43,63 @@ class Charge:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A charge of one stretch of time (microseconds), in which neither holder nor price changed."""
+
+    start: int
+    end: int
+    charge: Charge
+
+
+@dataclass(frozen=True)
+class PricedStay:
+    """A node's stay and what an hour of it costs: by the market, on demand, and whether AWS waives it."""
+
+    stay: Presence
+    curve: PriceCurve
+    on_demand: PriceCurve
+    free: bool
+
+    @property
+    def billed(self) -> PriceCurve:
+        return FREE if self.free else self.curve
+
+
+@dataclass(frozen=True)
 class Bill:
     """All charges, and what a reader of them wants to know.
 
     `trials`: every trial that held part of a node and its last known status, in order of first start;
-    `nodes`: what every node was last, and its prices; `unplaced`: trials on nodes that no event says were up.
+    `unplaced`: trials on nodes that no event says were up.
     """
 
-    charges: tuple[Charge, ...]
+    pieces: tuple[Piece, ...]
     trials: dict[TrialId, Status | None]
-    nodes: dict[str, tuple[NodeSpec, PriceCurve]]
-    gpu_seconds: Fraction
-    cpu_seconds: Fraction
+    stays: tuple[PricedStay, ...]
     unplaced: tuple[TrialId, ...]
+
+    @cached_property
+    def charges(self) -> tuple[Charge, ...]:
+        """One charge for each node, trial and use."""
+        parts = (piece.charge for piece in self.pieces)
+        totals = total_by(((charge.node, charge.trial, charge.use), charge.amount) for charge in parts)
+        return tuple(Charge(*key, amount) for key, amount in totals.items())
+
+    @property
+    def nodes(self) -> dict[str, list[PricedStay]]:
+        """The stays of every node, nodes in order of their first."""
+        nodes: dict[str, list[PricedStay]] = {}
+        for priced in sorted(self.stays, key=lambda priced: priced.stay.start):
+            nodes.setdefault(priced.stay.node, []).append(priced)
+        return nodes
+
+    @property
+    def gpu_seconds(self) -> Fraction:
+        return sum((_device_seconds(priced.stay, priced.stay.spec.gpus) for priced in self.stays), Fraction(0))
+
+    @property
+    def cpu_seconds(self) -> Fraction:
+        return sum((_device_seconds(priced.stay, priced.stay.spec.cpus) for priced in self.stays), Fraction(0))
 
 
 @dataclass(frozen=True)
@@ -87,9 +115,8 @@ class _Span:
 
 def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None) -> Bill:
     """The bill of what `ledger.parse` gives; the fixed price, None if unstated, is for one's own nodes."""
-    stays, tries, book = presences(events), attempts(events), PriceBook(events, fixed_usd_per_hour)
+    stays, tries = presences(events), attempts(events)
     outcome = {(attempt.stage, attempt.trial): attempt.status for attempt in tries}
-    curves = {stay: book.curve(stay.node, stay.spec) for stay in stays}
     spans: dict[str, list[_Span]] = {stay.node: [] for stay in stays}
     trials: dict[TrialId, Status | None] = {}
     unplaced: dict[TrialId, None] = {}
@@ -101,28 +128,25 @@ def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None) -> Bill
             spans[attempt.node] += _spans(attempt, end, _main_use(trials[trial]))
         elif attempt.end > attempt.start:
             unplaced[trial] = None
-    charges = (charge for stay in stays for charge in _charges(stay, spans[stay.node], curves[stay]))
-    return Bill(
-        charges=_merged(charges),
-        trials=trials,
-        nodes={stay.node: (stay.spec, curves[stay]) for stay in sorted(stays, key=lambda stay: stay.start)},
-        gpu_seconds=sum((_device_seconds(stay, stay.spec.gpus) for stay in stays), Fraction(0)),
-        cpu_seconds=sum((_device_seconds(stay, stay.spec.cpus) for stay in stays), Fraction(0)),
-        unplaced=tuple(unplaced),
-    )
+    book = PriceBook(events, fixed_usd_per_hour)
+    priced = tuple(_price(stays, book))
+    pieces = [piece for one in priced for piece in _pieces(one, spans[one.stay.node])]
+    return Bill((*pieces, *_minimums(stays, book)), trials, priced, tuple(unplaced))
 
 
-def total_by(charges: Iterable[tuple[Key, Amount]]) -> dict[Key, Amount]:
-    """The sum of the amounts of each key, keys in order of first appearance."""
-    totals: dict[Key, Amount] = {}
-    for key, amount in charges:
-        totals[key] = totals.get(key, Amount()) + amount
-    return totals
+def _price(stays: Sequence[Presence], book: PriceBook) -> Iterator[PricedStay]:
+    for life in lives(stays):
+        for stay in life.stays:
+            curve, on_demand = book.curve(stay.node, stay.spec), book.on_demand(stay.spec)
+            yield PricedStay(stay, curve, on_demand, life.is_free)
 
 
-def _merged(charges: Iterable[Charge]) -> tuple[Charge, ...]:
-    totals = total_by(((charge.node, charge.trial, charge.use), charge.amount) for charge in charges)
-    return tuple(Charge(*key, amount) for key, amount in totals.items())
+def _minimums(stays: Sequence[Presence], book: PriceBook) -> Iterator[Piece]:
+    """What a start of less than a minute costs beyond its seconds: dollars without time."""
+    for life in lives(stays):
+        last = life.stays[-1]
+        if usd := book.curve(last.node, last.spec).cost(life.end, life.minimum_until).usd:
+            yield Piece(life.end, life.end, Charge(last.node, None, BOOT, Amount(usd=usd)))
 
 
 def _device_seconds(stay: Presence, devices: float) -> Fraction:
@@ -164,28 +188,27 @@ def _spans(attempt: Attempt, end: int, main_use: str) -> list[_Span]:
     ]
 
 
-def _charges(stay: Presence, spans: Sequence[_Span], curve: PriceCurve) -> Iterator[Charge]:
+def _pieces(priced: PricedStay, spans: Sequence[_Span]) -> Iterator[Piece]:
     """Charge a stay in pieces, cut where a holder or the price changes; shares above 1 in all are scaled."""
+    stay = priced.stay
     here = [span for span in spans if max(span.start, stay.start) < min(span.end, stay.end)]
-    # Until its first trial a node starts up. Without any, a worker was idle; a head is there to serve.
-    never = stay.end if stay.spec.kind == "head" else stay.start
-    started = min((span.start for span in here), default=never)
-    edges = {time for span in here for time in (span.start, span.end)} | set(curve.times)
+    first_trial = min((span.start for span in here), default=None)
+    edges = {time for span in here for time in (span.start, span.end)} | {stay.joined, *priced.billed.times}
     inside = sorted(time for time in edges if stay.start < time < stay.end)
     for start, end in pairwise([stay.start, *inside, stay.end]):
         holders = [span for span in here if span.start <= start and end <= span.end]
         held = sum((span.share for span in holders), Fraction(0))
-        usd_per_hour = curve.at(start)
+        usd_per_hour = priced.billed.at(start)
         for span in holders:
-            part = _amount(end - start, span.share / max(held, Fraction(1)), usd_per_hour)
-            yield Charge(stay.node, span.trial, span.use, part)
+            part = amount_of(end - start, span.share / max(held, Fraction(1)), usd_per_hour)
+            yield Piece(start, end, Charge(stay.node, span.trial, span.use, part))
         if held < 1:
-            use = OVERHEAD if start < started else IDLE
-            yield Charge(stay.node, None, use, _amount(end - start, 1 - held, usd_per_hour))
+            rest = amount_of(end - start, 1 - held, usd_per_hour)
+            yield Piece(start, end, Charge(stay.node, None, _unheld_use(stay, first_trial, start), rest))
 
 
-def _amount(length: int, share: Fraction, usd_per_hour: Fraction | None) -> Amount:
-    seconds = Fraction(length, MICROSECONDS) * share
-    if usd_per_hour is None:
-        return Amount(unpriced_seconds=seconds)
-    return Amount(usd=seconds * usd_per_hour / 3600, priced_seconds=seconds)
+def _unheld_use(stay: Presence, first_trial: int | None, time: int) -> str:
+    """A node starts up until its first trial; without any, until it joined. A head without any is there to serve."""
+    if first_trial is None and stay.spec.kind == "head":
+        return HEAD
+    return BOOT if time < (stay.joined if first_trial is None else first_trial) else IDLE

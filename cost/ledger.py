@@ -64,7 +64,11 @@ class Heartbeat(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class NodeUp(SessionEvent):
-    """A machine is there. `lifecycle`: null for a machine of one's own, else `spot`, `on-demand`."""
+    """A machine is there. `lifecycle`: null for a machine of one's own, else `spot` or `on-demand`.
+
+    `launched_at`: when its instance was started, where that is known. It is paid for from then on (but not from
+    before the sweep's first session_start), and on through any time when no driver was there to see it.
+    """
 
     event: ClassVar[str] = "node_up"
     node: Text
@@ -74,10 +78,13 @@ class NodeUp(SessionEvent):
     instance_type: Text | None = None
     zone: Text | None = None
     lifecycle: Text | None = None
+    launched_at: Time | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class NodeDown(SessionEvent):
+    """The machine is gone. `why`: `aws` (EC2 took a spot instance back), `ours`, `lost`, or other words."""
+
     event: ClassVar[str] = "node_down"
     node: Text
     why: str
@@ -110,13 +117,21 @@ class TrialEnd(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class Price(Event):
-    """What an hour costs from `time` on: of one node, or of every node of one instance type in one zone."""
+    """What an hour costs from `time` on: of one node, or of the nodes of one instance type in one zone.
+
+    `lifecycle`: the nodes that it holds for; null for all. `observed_at`: when it was asked for. `source`: who
+    said so, in words. `stale`: nobody did; a stand-in that holds only as long as no true sample is known.
+    """
 
     event: ClassVar[str] = "price"
     usd_per_hour: NonNegative
     node: Text | None = None
     instance_type: Text | None = None
     zone: Text | None = None
+    lifecycle: Text | None = None
+    observed_at: Time | None = None
+    source: Text | None = None
+    stale: bool = False
 
     @model_validator(mode="after")
     def _priced_thing_is_named(self) -> Price:
@@ -124,16 +139,24 @@ class Price(Event):
             raise ValueError("a price names its node, or its instance_type and zone")
         return self
 
+    @property
+    def heard_at(self) -> float:
+        return self.time if self.observed_at is None else self.observed_at
+
 
 _KINDS: dict[str, type[Event]] = {
     kind.event: kind for kind in (SessionStart, SessionEnd, Heartbeat, NodeUp, NodeDown, TrialStart, TrialEnd, Price)
 }
 
 
+def row_of(event: Event) -> Row:
+    """The row that `parse` makes this event of."""
+    return {"event": event.event} | asdict(event)
+
+
 def _row_maker(kind: Callable[Arguments, Event]) -> Callable[Arguments, Row]:
     def row(*args: Arguments.args, **fields: Arguments.kwargs) -> Row:
-        event = kind(*args, **fields)
-        return {"event": event.event} | asdict(event)
+        return row_of(kind(*args, **fields))
 
     return row
 

@@ -1,57 +1,105 @@
 """What an hour of a node costs at any time: sampled, the fixed price of one's own machine, or unknown.
 
 Always holds: a sample applies from its time on, and the first one before it too; a sample of the node
-itself goes before one of its instance type and zone. A machine of one's own (no lifecycle) without samples
+itself goes before one of its instance type and zone, one of its lifecycle before one of any. A stale sample
+(a stand-in) counts only where no true one is known. A machine of one's own (no lifecycle) without samples
 has the fixed price; a rented one without samples has no price: unknown is never silently zero.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal
 
+from cost.amounts import Amount, amount_of, microseconds
 from cost.ledger import Event, Price
-from cost.timeline import NodeSpec, microseconds
+from cost.timeline import NodeSpec
 
 PriceSource = Literal["sampled", "fixed", "unknown"]
+ON_DEMAND = "on-demand"
+_Market = tuple[str | None, str | None, str | None]  # instance type, zone, lifecycle
 
 
 @dataclass(frozen=True)
 class PriceCurve:
-    """A step function of time. `times` in microseconds, ascending; `usd_per_hour` None where nobody knows."""
+    """A step function of time. `times` in microseconds, ascending; `usd_per_hour` None where nobody knows.
+
+    `stale`: the last that was heard of the price is that nobody knew it; `said_by`: where samples come from.
+    """
 
     source: PriceSource
     times: tuple[int, ...]
     usd_per_hour: tuple[Fraction | None, ...]
+    stale: bool = False
+    said_by: str | None = None
 
     def at(self, time: int) -> Fraction | None:
-        return self.usd_per_hour[max(0, bisect_right(self.times, time) - 1)]
+        return self.usd_per_hour[self.step(time)]
+
+    def step(self, time: int) -> int:
+        """The number of the sample in force."""
+        return max(0, bisect_right(self.times, time) - 1)
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, Fraction | None]]:
+        """From, to and price, cut wherever the price may change."""
+        inside = [time for time in self.times if start < time < end]
+        return ((one, other, self.at(one)) for one, other in pairwise([start, *inside, end]))
+
+    def cost(self, start: int, end: int) -> Amount:
+        """What a whole node costs from `start` to `end`."""
+        return sum((amount_of(b - a, Fraction(1), usd) for a, b, usd in self.pieces(start, end)), Amount())
+
+
+UNKNOWN = PriceCurve("unknown", (0,), (None,))
+FREE = PriceCurve("fixed", (0,), (Fraction(0),))
 
 
 class PriceBook:
     """All price samples of a ledger, and the fixed price (None where nobody has stated one)."""
 
     def __init__(self, events: Iterable[Event], fixed_usd_per_hour: float | None) -> None:
-        self._samples = [event for event in events if isinstance(event, Price)]
+        self._of_node: dict[str, list[Price]] = defaultdict(list)
+        self._of_market: dict[_Market, list[Price]] = defaultdict(list)
+        for event in events:
+            if isinstance(event, Price) and event.node is not None:
+                self._of_node[event.node].append(event)
+            elif isinstance(event, Price):
+                self._of_market[event.instance_type, event.zone, event.lifecycle].append(event)
         self._fixed = None if fixed_usd_per_hour is None else _exact(fixed_usd_per_hour)
 
     def curve(self, node: str, spec: NodeSpec) -> PriceCurve:
-        samples = [sample for sample in self._samples if sample.node == node]
-        if not samples and None not in (spec.instance_type, spec.zone):
-            market = (None, spec.instance_type, spec.zone)
-            samples = [s for s in self._samples if (s.node, s.instance_type, s.zone) == market]
+        market = self._of_market.get((spec.instance_type, spec.zone, spec.lifecycle))
+        samples = self._of_node.get(node) or market or self._of_market.get((spec.instance_type, spec.zone, None))
         if samples:
-            # Of two samples at the same instant the dearer one counts.
-            samples.sort(key=lambda sample: (sample.time, sample.usd_per_hour))
-            times = tuple(microseconds(sample.time) for sample in samples)
-            return PriceCurve("sampled", times, tuple(_exact(sample.usd_per_hour) for sample in samples))
+            return _curve(samples)
         if spec.lifecycle is None and self._fixed is not None:
             return PriceCurve("fixed", (0,), (self._fixed,))
-        return PriceCurve("unknown", (0,), (None,))
+        return UNKNOWN
+
+    def on_demand(self, spec: NodeSpec) -> PriceCurve:
+        """What a node of this type would have cost on demand."""
+        samples = self._of_market.get((spec.instance_type, spec.zone, ON_DEMAND))
+        return _curve(samples) if samples else UNKNOWN
+
+
+def _curve(samples: Sequence[Price]) -> PriceCurve:
+    true = [sample for sample in samples if not sample.stale] or samples
+    # Of two samples at the same instant the dearer one counts.
+    by_time = sorted(true, key=lambda sample: (sample.time, sample.usd_per_hour, sample.source or ""))
+    heard = max(samples, key=lambda sample: (sample.heard_at, not sample.stale))
+    return PriceCurve(
+        "sampled",
+        tuple(microseconds(sample.time) for sample in by_time),
+        tuple(_exact(sample.usd_per_hour) for sample in by_time),
+        stale=heard.stale,
+        said_by=by_time[-1].source,
+    )
 
 
 def _exact(usd: float) -> Fraction:

@@ -1,13 +1,15 @@
-"""A cost summary as a few plain tables for a terminal.
+"""A cost summary as a few plain tables for a terminal, or as CSV.
 
 Always holds: it prints the summary's own figures and works out none but percentages; an unknown amount
-shows as `-`.
+shows as `-`, in CSV as nothing.
 Run `python -m cost report RESULTS_DIR`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
@@ -15,22 +17,43 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cost.bill import OTHER_USES
+
 Json = dict[str, Any]
+_AMOUNT = ("usd", "node_seconds", "unpriced_node_seconds")
+CSV_COLUMNS = ("stage", "trial", "variant", "status", "use", *_AMOUNT)
 
 
 def print_report(summary: Json, name: str, console: Console) -> None:
-    """Print total, budget, hours, and the cuts by use, stage, variant and trial of what `summarize` gives."""
-    console.print(f"Cost of {name}: {_headline(summary)}", markup=False, highlight=False, soft_wrap=True)
-    console.print(_hours(summary), markup=False, highlight=False, soft_wrap=True)
+    """Print total, budget, hours, savings, and the cuts by use, stage, variant, trial and node of a summary."""
+    _print_line(console, f"Cost of {name}: {_headline(summary)}")
+    _print_line(console, _hours(summary))
+    for line in (*_savings(summary["savings"]), *_projection(summary["projection"])):
+        _print_line(console, line)
     for warning in summary["warnings"]:
-        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-    by_use = [(use.replace("_", " "), line) for use, line in summary["by_use"].items()]
-    _print_table(console, ["use"], [([use], line) for use, line in by_use], summary)
+        _print_line(console, f"warning: {warning}")
+    by_use = [([use.replace("_", " ")], line) for use, line in summary["by_use"].items()]
+    _print_table(console, ["use"], by_use, summary)
     for key in ("stage", "variant"):
         rows = [([line[key]], line) for line in summary[f"by_{key}"]]
         _print_table(console, [key], rows, summary)
     rows = [([line["stage"], line["trial"], line["status"] or "-"], line) for line in summary["by_trial"]]
     _print_table(console, ["stage", "trial", "status"], rows, summary)
+    rows = [(_node_cells(line), line) for line in summary["by_node"]]
+    _print_table(console, ["node", "type", "zone", "end", "USD per hour"], rows, summary)
+
+
+def csv_report(summary: Json) -> str:
+    """One row per trial and use, then boot, idle and head; each column of amounts sums to the total."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for trial in summary["by_trial"]:
+        for use, amount in trial["by_use"].items():
+            writer.writerow(trial | amount | {"use": use})
+    for use in OTHER_USES:
+        writer.writerow(summary["by_use"][use] | {"use": use})
+    return stream.getvalue()
 
 
 def _headline(summary: Json) -> str:
@@ -51,7 +74,50 @@ def _hours(summary: Json) -> str:
     return ", ".join(f"{summary[f'{key}_hours']:,.2f} {unit}-hours" for key, unit in units.items()) + until
 
 
-def _print_table(console: Console, heads: list[str], rows: Iterable[tuple[list[str], Json]], summary: Json) -> None:
+def _savings(savings: Json) -> list[str]:
+    """A line for each saving that there is, or that is not known."""
+    spot, first = savings["spot_against_on_demand"], savings["first_hour_free"]
+    kills = savings["kill_rule_against_running_on"]
+    lines = []
+    if spot["node_seconds"]:
+        paid = f"${spot['spot_usd']:,.2f} for what costs ${spot['on_demand_usd']:,.2f} on demand"
+        lines.append(f"saved by spot instances: {_usd(spot['usd'])} ({paid})")
+    if spot["unpriced_node_seconds"]:
+        lines.append(f"saved by spot instances: unknown for {_clock(spot['unpriced_node_seconds'])} of node time")
+    if first["node_seconds"]:
+        lines.append(f"saved by first hours that AWS waived: {_usd(first['usd'])}")
+    if kills["by_trial"]:
+        stopped = ", ".join(line["trial"] for line in kills["by_trial"])
+        lines.append(f"saved by the kill rule: {_usd(kills['usd'])} (it stopped {stopped})")
+    return lines
+
+
+def _projection(projection: Json | None) -> list[str]:
+    if not projection or not projection["remaining_tokens"]:
+        return []
+    tokens = f"{projection['remaining_tokens'] / 1e6:,.1f}M tokens to go"
+    if projection["remaining_usd"] is None:
+        return [f"projected to the end: unknown ({tokens})"]
+    parts = f"{_usd(projection['remaining_usd'])} for {tokens}"
+    return [f"projected to the end: {_usd(projection['total_usd'])} ({parts})"]
+
+
+def _node_cells(line: Json) -> list[str]:
+    prices = line["usd_per_hour"]
+    low, high = prices["min"], prices["max"]
+    price = "-" if low is None else f"{low:.4f}" if low == high else f"{low:.4f} to {high:.4f}"
+    end = ("free, " if line["first_hour_free"] else "") + (line["ended"] or "-")
+    kind = f"{line['lifecycle'] or 'own'} {line['instance_type'] or ''}".strip()
+    return [line["node"], kind, line["zone"] or "-", end, price + (" stale" if prices["stale"] else "")]
+
+
+def _print_line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_table(
+    console: Console, heads: Sequence[str], rows: Iterable[tuple[list[str], Json]], summary: Json
+) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="")
     for head in heads:
         table.add_column(head, overflow="fold")
@@ -63,6 +129,10 @@ def _print_table(console: Console, heads: list[str], rows: Iterable[tuple[list[s
         table.add_row(*map(escape, cells), usd, _clock(line["node_seconds"]), f"{share:.0%}")
     if table.rows:
         console.print(table)
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"-${-amount:,.2f}" if amount < 0 else f"${amount:,.2f}"
 
 
 def _clock(seconds: float) -> str:

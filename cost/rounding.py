@@ -1,21 +1,22 @@
 """From exact amounts to whole cents and milliseconds that still add up, along every cut of the bill.
 
-Always holds: the total is rounded first, then split over trials, idle and overhead (and, apart from that,
+Always holds: the total is rounded first, then split over trials, boot, idle and head (and, apart from that,
 over the nodes), then each trial's share over its uses; so stages, variants and uses are plain sums of what
 is printed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from cost.bill import USES, Amount, Bill, TrialId, total_by
+from cost.amounts import Amount, total_by
+from cost.bill import USES, Bill, TrialId
 
 CENTS, MILLISECONDS = 100, 1000
-Line = tuple[TrialId | None, str]  # what a trial spent on one use; without a trial: idle or overhead
+Line = tuple[TrialId | None, str]  # what a trial spent on one use; without a trial: boot, idle or head
 Key = TypeVar("Key")
 
 _MEASURES: tuple[Callable[[Amount], Fraction], ...] = (
@@ -38,7 +39,7 @@ class Units:
 
     def json(self) -> dict[str, Any]:
         """`usd` is null where no second has a known price; otherwise the dollars of those that have."""
-        unknown = self.unpriced_ms > 0 and self.priced_ms == 0
+        unknown = self.unpriced_ms > 0 and self.priced_ms == 0 and self.cents == 0
         return {
             "usd": None if unknown else self.cents / CENTS,
             "node_seconds": (self.priced_ms + self.unpriced_ms) / MILLISECONDS,
@@ -72,6 +73,29 @@ def apportion(exact: Mapping[Key, Fraction], total: int) -> dict[Key, int]:
     for key in sorted(parts, key=lambda key: parts[key] - exact[key])[:missing]:
         parts[key] += 1
     return parts
+
+
+def cents(usd: Fraction | float | None) -> int:
+    """Whole cents; those of null are none."""
+    return round((usd or 0) * CENTS)
+
+
+def dollars(usd: Fraction | None) -> float | None:
+    """An exact amount in dollars and whole cents, as a JSON number."""
+    return None if usd is None else cents(usd) / CENTS
+
+
+def seconds(exact: Fraction) -> float:
+    """Seconds to the millisecond, as a JSON number."""
+    return round(exact * MILLISECONDS) / MILLISECONDS
+
+
+def sum_usd(lines: Iterable[Mapping[str, Any]], *, at_least: bool = False) -> float | None:
+    """The sum of what some lines print; null where one is unknown or, for `at_least`, where all are."""
+    amounts = [line["usd"] for line in lines]
+    known = [usd for usd in amounts if usd is not None]
+    enough = known or not amounts if at_least else len(known) == len(amounts)
+    return sum(map(cents, known)) / CENTS if enough else None
 
 
 def _round_measure(

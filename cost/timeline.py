@@ -1,8 +1,9 @@
 """From events to intervals: when each node was there, and when each attempt at a trial held a share of it.
 
 Always holds: times are whole microseconds, so that lengths add up exactly; the intervals of one node do not
-overlap; what a session left open ends at the session's last event. At one instant an end comes before a
-start, unless nothing was open: then both make an interval of no length.
+overlap; what a session left open ends at the session's last event, unless a later one knows that the same
+start of the instance was still there. At one instant an end comes before a start, unless nothing was open:
+then both make an interval of no length.
 """
 
 from __future__ import annotations
@@ -13,13 +14,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
-from cost.ledger import Event, NodeDown, NodeKind, NodeUp, SessionEvent, Status, TrialEnd, TrialStart
+from cost.amounts import MICROSECONDS, microseconds
+from cost.ledger import Event, NodeDown, NodeKind, NodeUp, SessionEvent, SessionStart, Status, TrialEnd, TrialStart
 
-MICROSECONDS = 1_000_000
-
-
-def microseconds(seconds: float) -> int:
-    return round(seconds * MICROSECONDS)
+__all__ = ["MICROSECONDS", "Attempt", "NodeSpec", "Presence", "attempts", "presences"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,23 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class Presence:
-    """A node was there from `start` to `end` (microseconds)."""
+    """A node was there, and paid for, from `start` to `end`; all times in microseconds.
+
+    `joined`: when a driver first saw it; `launched`: when its instance was started, if that was written down
+    (maybe before the sweep, hence before `start`); `why`: what node_down said, None where no end was written.
+    """
 
     node: str
     start: int
     end: int
     spec: NodeSpec
+    joined: int
+    launched: int | None = None
+    why: str | None = None
+
+    def is_launch_of(self, other: Presence) -> bool:
+        """Whether both may be one start of an instance, as far as anybody wrote down when that was."""
+        return None in (self.launched, other.launched) or self.launched == other.launched
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,17 @@ class Attempt:
 def presences(events: Sequence[Event]) -> tuple[Presence, ...]:
     """When every node was there, by node and time, from what `ledger.parse` gives; touching stays are one."""
     closes = _session_closes(events)
+    sweep_start = min((microseconds(event.time) for event in events if isinstance(event, SessionStart)), default=0)
     groups: dict[Hashable, list[NodeUp | NodeDown]] = defaultdict(list)
     for event in events:
         if isinstance(event, NodeUp | NodeDown):
             groups[event.session, event.node].append(event)
-    stays = [stay for group in groups.values() for stay in _stays(group, closes[group[0].session])]
+    stays = [stay for group in groups.values() for stay in _stays(group, closes[group[0].session], sweep_start)]
     merged: list[Presence] = []
-    for stay in sorted(stays, key=lambda stay: (stay.node, stay.start, stay.end, repr(stay.spec))):
+    for stay in sorted(stays, key=lambda stay: (stay.node, stay.start, stay.end, repr(stay))):
         last = merged[-1] if merged and merged[-1].node == stay.node else None
-        if last and stay.start <= last.end and stay.spec == last.spec:
-            merged[-1] = replace(last, end=max(last.end, stay.end))
+        if last and stay.start <= last.end and stay.spec == last.spec and stay.is_launch_of(last):
+            merged[-1] = _joined(last, stay)
             continue
         start = max(stay.start, last.end) if last else stay.start
         if start < stay.end:
@@ -100,31 +110,56 @@ def _session_closes(events: Iterable[Event]) -> dict[str, int]:
     return closes
 
 
-def _stays(group: Sequence[NodeUp | NodeDown], close: int) -> list[Presence]:
+def _stays(group: Sequence[NodeUp | NodeDown], close: int, sweep_start: int) -> list[Presence]:
     """The stays of one node in one session, from its events in order."""
     stays: list[Presence] = []
     up: Presence | None = None
-    stray_down = -1
+    stray: NodeDown | None = None
     for event in group:
         time = microseconds(event.time)
         if isinstance(event, NodeDown):
             if up:
-                stays.append(replace(up, end=time))
+                stays.append(replace(up, end=time, why=event.why))
             else:
-                stray_down = time
+                stray = event
             up = None
             continue
-        spec = _spec(event)
-        if up and up.spec != spec:
+        seen = _seen(event, time, close, sweep_start)
+        if up and up.spec == seen.spec and up.is_launch_of(seen):
+            up = replace(up, start=min(up.start, seen.start), launched=_either(up.launched, seen.launched))
+        elif up:
             stays.append(replace(up, end=time))
-            up = None
-        if up is None and time != stray_down:
-            up = Presence(event.node, time, close, spec)
+            up = replace(seen, start=time, launched=_either(seen.launched, up.launched))
+        elif stray and stray.time == event.time:
+            stays.append(replace(seen, end=time, why=stray.why))
+        else:
+            up = seen
     return [*stays, up] if up else stays
 
 
-def _spec(event: NodeUp) -> NodeSpec:
-    return NodeSpec(event.kind, event.gpus, event.cpus, event.instance_type, event.zone, event.lifecycle)
+def _seen(event: NodeUp, time: int, close: int, sweep_start: int) -> Presence:
+    """The stay that a node_up begins, open to the end of its session."""
+    spec = NodeSpec(event.kind, event.gpus, event.cpus, event.instance_type, event.zone, event.lifecycle)
+    if event.launched_at is None:
+        return Presence(event.node, time, close, spec, joined=time)
+    launched = microseconds(event.launched_at)
+    return Presence(event.node, min(time, max(launched, sweep_start)), close, spec, joined=time, launched=launched)
+
+
+def _joined(first: Presence, second: Presence) -> Presence:
+    """Two touching stays as one. At its end the word of the later counts; at a tie, one that costs more."""
+    last = max(first, second, key=lambda stay: (stay.end, stay.why is not None, stay.why != "aws", stay.why or ""))
+    return replace(
+        first,
+        end=last.end,
+        joined=min(first.joined, second.joined),
+        launched=_either(first.launched, second.launched),
+        why=last.why,
+    )
+
+
+def _either(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first
 
 
 def _attempts(group: Sequence[TrialStart | TrialEnd], close: int) -> list[Attempt]:

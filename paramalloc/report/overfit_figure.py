@@ -28,12 +28,12 @@ def draw_overfit(checks: Mapping[str, Json], looks: Mapping[str, Look]) -> Figur
     for name, check in trained.items():
         _draw(axes, name, check, looks[name])
     (target,) = {check["target_loss"] for check in trained.values()}
-    axes.axhline(target, color=GREY, lw=1, ls=(0, (2, 2)), zorder=1)
+    axes.axhline(target, color=GREY, lw=1, ls="--", zorder=1)
     _note(axes, target, f"memorized: below {target:g}", left=True)
     if len(trained) == 1:
         (check,) = trained.values()
         for level, meaning in _LEVELS.items():
-            axes.axhline(check["evidence"]["levels"][level], color="#bbbbbb", lw=0.7, zorder=0)
+            axes.axhline(check["evidence"]["levels"][level], color=GREY, lw=0.7, ls=":", zorder=1)
             _note(axes, check["evidence"]["levels"][level], meaning)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

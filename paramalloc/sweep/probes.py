@@ -22,6 +22,7 @@ from paramalloc.data.contamination import (
     probe_texts,
 )
 from paramalloc.data.corpus import Corpus, open_corpus
+from paramalloc.data.synthetic_probes import synthetic_tasks
 from paramalloc.evaluation.smallbench.items import ProbeTask
 from paramalloc.evaluation.smallbench.loading import draw, load_tasks
 from paramalloc.files import read_json, write_json
@@ -64,8 +65,6 @@ def source_of(settings: SmallBenchConfig, corpus: Corpus) -> str:
 def _load(settings: SmallBenchConfig, corpus: Corpus) -> tuple[ProbeTask, ...]:
     source = source_of(settings, corpus)
     if source == SYNTHETIC:
-        from paramalloc.data.synthetic_probes import synthetic_tasks
-
         return synthetic_tasks(round(_SPARE_PROBES * settings.examples), settings.seed)
     return load_tasks(source)
 

@@ -66,15 +66,15 @@ def test_a_bill_worked_out_by_hand() -> None:
         h   3,900 s at 0.10                                          0.108333
                                                             total    1.058333 -> 1.06
 
-        n1     0-600   nobody yet: start-up        600 s at 1.20     0.20
+        boot   0-600   n1, nobody yet              600 s at 1.20     0.20
         emb35  600-3,000 half of n1    600 s at 1.20, 600 at 0.60    0.20 + 0.10 = 0.30   finished: useful
         emb45  600-2,400 half of n1    600 s at 1.20, 300 at 0.60    0.20 + 0.05 = 0.25   killed
         seed0  3,000-3,900 half of n1              450 s at 0.60     0.075                cut off: useful
         idle   2,400-3,000 and 3,000-3,900 half    750 s at 0.60     0.125
-        overhead: start-up of n1 and all of h      0.20 + 0.108333 = 0.308333
+        head   0-3,900 h                                             0.108333
 
-    Whole cents for 30 + 25 + 7.5 + 12.5 + 30.8333 = 105.8333 -> 106: rounded down they make 104; the two cents
-    left go to the largest remainders: overhead (.8333 -> 31), then the first of the equals (.5): seed0 -> 8,
+    Whole cents for 30 + 25 + 7.5 + 12.5 + 20 + 10.8333 = 105.8333 -> 106: rounded down they make 104; the two
+    cents left go to the largest remainders: head (.8333 -> 11), then the first of the equals (.5): seed0 -> 8,
     and idle stays 12. Nodes: 95 + 10.8333 -> 95 + 11.
     """
     rows = [
@@ -107,24 +107,25 @@ def test_a_bill_worked_out_by_hand() -> None:
         "lost_to_preemption": 0,
         "killed_by_rule": 25,
         "failed": 0,
+        "boot": 20,
         "idle": 12,
-        "overhead": 31,
+        "head": 11,
     }
     assert cents(uses, "use") == used
     assert {use["use"]: use["node_seconds"] for use in uses} == {
         **{"useful": 1650.0, "lost_to_preemption": 0.0, "killed_by_rule": 900.0, "failed": 0.0},
-        **{"idle": 750.0, "overhead": 4500.0},
+        **{"boot": 600.0, "idle": 750.0, "head": 3900.0},
     }
     assert (summary["node_hours"], summary["gpu_hours"], summary["cpu_hours"]) == (2.1667, 1.0833, 8.6667)
 
 
 def test_a_laptop_starts_up_and_is_idle_between_trials_like_any_node() -> None:
     bill = bill_of(node_up(0, kind="head"), start(10), end(30, "finished"), beat(35))
-    assert seconds(bill) == {"overhead": 10, "useful": 20, "idle": 5}
+    assert seconds(bill) == {"boot": 10, "useful": 20, "idle": 5}
 
 
-@pytest.mark.parametrize(("kind", "use"), [("head", "overhead"), ("worker", "idle")])
-def test_a_node_without_trials_is_overhead_if_it_is_the_head(kind: str, use: str) -> None:
+@pytest.mark.parametrize(("kind", "use"), [("head", "head"), ("worker", "idle")])
+def test_a_node_without_trials_is_idle_unless_it_is_the_head(kind: str, use: str) -> None:
     assert seconds(bill_of(node_up(0, kind=kind), beat(35))) == {use: 35}
 
 
@@ -132,7 +133,7 @@ def test_each_session_closes_at_its_own_last_event() -> None:
     later = {"session": "s2"}
     resumed = [node_up(100, **later), start(110, **later), end(130, "finished", **later), beat(140, "s2")]
     bill = bill_of(node_up(0), start(10), beat(50), *resumed)
-    assert seconds(bill) == {"overhead": 20, "useful": 60, "idle": 10}
+    assert seconds(bill) == {"boot": 20, "useful": 60, "idle": 10}
 
 
 def test_what_a_preemption_undid_is_lost_and_counted_from_the_loss_of_the_node() -> None:
@@ -142,7 +143,7 @@ def test_what_a_preemption_undid_is_lost_and_counted_from_the_loss_of_the_node()
     cheap = ledger.price(time=0, usd_per_hour=3600, node="n1")
     lost = end(75, "interrupted", lost_seconds=20)
     bill = bill_of(node_up(0), start(0), node_down(60), lost, price, cheap, *resumed)
-    assert seconds(bill) == {"useful": 50, "lost_to_preemption": 20, "overhead": 20}
+    assert seconds(bill) == {"useful": 50, "lost_to_preemption": 20, "boot": 20}
     assert sum(charge.amount.usd for charge in bill.charges if charge.use == "lost_to_preemption") == 10 + 20
 
 
@@ -180,7 +181,7 @@ def test_a_trial_that_starts_elsewhere_has_left_its_old_place_even_if_the_end_co
     late = end(55, "interrupted", lost_seconds=5)
     moved = [start(50, node="n2"), late, end(60, "killed", node="n2"), beat(70)]
     bill = bill_of(node_up(0), node_up(0, "n2"), start(0), *moved)
-    assert seconds(bill) == {"killed_by_rule": 55, "lost_to_preemption": 5, "overhead": 50, "idle": 30}
+    assert seconds(bill) == {"killed_by_rule": 55, "lost_to_preemption": 5, "boot": 50, "idle": 30}
 
 
 def test_a_trial_that_fails_at_once_has_failed_at_no_cost() -> None:

@@ -14,7 +14,7 @@ from cost import ledger, summarize
 from cost.bill import make_bill
 
 Row = dict[str, Any]
-HORIZON = 40  # whole seconds; the last heartbeat
+HORIZON = 40  # whole units of time; the last heartbeat
 EXAMPLES = settings(max_examples=300, deadline=None)
 
 
@@ -25,26 +25,37 @@ class Node:
     gpus: int
     market: str
     lifecycle: str | None
+    launched: int | None
     up: int
     down: int | None
+    why: str
+
+    @property
+    def since(self) -> int:
+        return self.up if self.launched is None else self.launched
 
     @property
     def until(self) -> int:
         return HORIZON if self.down is None else self.down
 
-    def rows(self) -> list[Row]:
+    def rows(self, unit: int) -> list[Row]:
         place = {"session": "s", "node": self.name}
         spec = {"kind": self.kind, "gpus": self.gpus, "cpus": 2, "lifecycle": self.lifecycle}
         market = {"instance_type": self.market, "zone": "z"}
-        rows = [ledger.node_up(time=self.up, **place, **spec, **market)]
+        launch = {} if self.launched is None else {"launched_at": float(self.launched * unit)}
+        rows = [ledger.node_up(time=self.up * unit, **place, **spec, **market, **launch)]
         if self.down is not None:
-            rows.append(ledger.node_down(time=self.down, **place, why="test"))
+            rows.append(ledger.node_down(time=self.down * unit, **place, why=self.why))
         return rows
+
+    def waived(self, unit: int) -> bool:
+        taken = self.down is not None and self.why == "aws" and self.lifecycle == "spot"
+        return taken and (self.until - self.since) * unit < 3600
 
 
 @dataclass(frozen=True)
 class Try:
-    """`status` None: no end was written. `undone`: the last seconds, whose work was lost, if that is known."""
+    """`status` None: no end was written. `undone`: the last units, whose work was lost, if that is known."""
 
     trial: str
     node: str
@@ -54,12 +65,12 @@ class Try:
     status: str | None
     undone: int | None
 
-    def rows(self) -> list[Row]:
+    def rows(self, unit: int) -> list[Row]:
         place = {"session": "s", "node": self.node, "stage": f"stage-{self.trial[0]}", "trial": self.trial}
-        rows = [ledger.trial_start(time=self.start, **place, variant=self.trial[-1], share=self.share)]
+        rows = [ledger.trial_start(time=self.start * unit, **place, variant=self.trial[-1], share=self.share)]
         if self.status is not None:
-            lost = {"status": self.status, "lost_seconds": self.undone}
-            rows.append(ledger.trial_end(time=self.end, **place, **lost))
+            lost = {"status": self.status, "lost_seconds": self.undone if self.undone is None else self.undone * unit}
+            rows.append(ledger.trial_end(time=self.end * unit, **place, **lost))
         return rows
 
     @property
@@ -72,36 +83,50 @@ class Try:
 
 @dataclass(frozen=True)
 class Sweep:
+    """`unit`: seconds; long ones reach beyond the first hour, short ones stay below the minimum of a minute."""
+
+    unit: int
     nodes: list[Node]
     tries: list[Try]
     prices: list[Row] = field(default_factory=list)
     fixed: float | None = None
 
     def rows(self) -> list[Row]:
-        parts = [part.rows() for part in (*self.nodes, *self.tries)]
-        return [row for rows in parts for row in rows] + self.prices + [heartbeat(HORIZON)]
+        parts = [part.rows(self.unit) for part in (*self.nodes, *self.tries)]
+        return [row for rows in parts for row in rows] + self.prices + [heartbeat(HORIZON * self.unit)]
 
 
 def heartbeat(time: int) -> Row:
     return ledger.heartbeat(time=time, session="s")
 
 
+KINDS = (None, "spot", "on-demand")
+LIFECYCLES = st.sampled_from(KINDS)
+
+
 @st.composite
 def sweeps(draw: st.DrawFn) -> Sweep:
-    """Well-formed sweeps on whole seconds: attempts lie within their node's stay and follow one another."""
+    """Well-formed sweeps in whole units: attempts lie within their node's stay and follow one another."""
+    unit = draw(st.sampled_from([1, 100]))
     nodes = []
     for name in draw(st.sampled_from([["n1"], ["n1", "n2"], ["n1", "n2", "n3"]])):
         up = draw(st.integers(0, HORIZON - 2))
         down = draw(st.none() | st.integers(up + 1, HORIZON))
         kind, market = draw(st.sampled_from(["head", "worker"])), draw(st.sampled_from(["a", "b"]))
-        lifecycle = draw(st.sampled_from([None, "spot"]))
-        nodes.append(Node(name, kind, draw(st.integers(0, 4)), market, lifecycle, up, down))
-    tries = [one for trial in ("1a", "1b", "2a", "2b") for one in draw(attempts_at(trial, nodes))]
-    target = st.sampled_from([{"node": "n1"}, *({"instance_type": t, "zone": "z"} for t in ("a", "b"))])
-    moment, usd = st.integers(0, HORIZON), st.decimals(0, 5, places=4).map(float)
-    sample = st.builds(lambda time, usd, of: ledger.price(time=time, usd_per_hour=usd, **of), moment, usd, target)
-    unique = st.lists(sample, max_size=5, unique_by=lambda row: (row["time"], row["node"], row["instance_type"]))
-    return Sweep(nodes, tries, draw(unique), draw(st.sampled_from([None, 0.0, 0.37])))
+        launched, why = draw(st.none() | st.integers(0, up)), draw(st.sampled_from(["ours", "aws", "lost"]))
+        gpus = draw(st.integers(0, 4))
+        nodes.append(Node(name, kind, gpus, market, draw(LIFECYCLES), launched, up, down, why))
+    tries = [one for trial in ("1a", "1b", "2a") for one in draw(attempts_at(trial, nodes))]
+    things = [
+        {"node": "n1"},
+        *({"instance_type": kind, "zone": "z", "lifecycle": of} for kind in "ab" for of in KINDS),
+    ]
+    sample = st.builds(
+        lambda time, usd, thing, stale: ledger.price(time=time * unit, usd_per_hour=usd, stale=stale, **thing),
+        *(st.integers(0, HORIZON), st.decimals(0, 5, places=4).map(float), st.sampled_from(things), st.booleans()),
+    )
+    unique = st.lists(sample, max_size=8, unique_by=lambda row: (row["time"], row["node"], row["instance_type"]))
+    return Sweep(unit, nodes, tries, draw(unique), draw(st.sampled_from([None, 0.0, 0.37])))
 
 
 @st.composite
@@ -127,8 +152,13 @@ def summary_of(rows: list[Row], fixed: float | None) -> Row:
 
 
 def price_at(sweep: Sweep, node: Node, second: int) -> Fraction | None:
-    of_node = [row for row in sweep.prices if row["node"] == node.name]
-    samples = of_node or [row for row in sweep.prices if row["instance_type"] == node.market]
+    of_market = [row for row in sweep.prices if row["instance_type"] == node.market]
+    samples = (
+        [row for row in sweep.prices if row["node"] == node.name]
+        or [row for row in of_market if row["lifecycle"] == node.lifecycle]
+        or [row for row in of_market if row["lifecycle"] is None]
+    )
+    samples = [row for row in samples if not row["stale"]] or samples
     if not samples:
         known = sweep.fixed is not None and node.lifecycle is None
         return Fraction(str(sweep.fixed)) if known else None
@@ -138,29 +168,42 @@ def price_at(sweep: Sweep, node: Node, second: int) -> Fraction | None:
 
 
 def second_by_second(sweep: Sweep) -> dict[tuple[str, str | None, str], list[Fraction]]:
-    """Dollars and node-seconds with a known price by (node, trial, use), every second of every node counted."""
-    ends = {one.trial: one.status for one in sorted(sweep.tries, key=lambda one: one.start)}
-    uses = {"killed": "killed_by_rule", "failed": "failed", "diverged": "failed"}
+    """Dollars and node-seconds with a known price by (node, trial, use), every unit of every node counted."""
     counted: dict[tuple[str, str | None, str], list[Fraction]] = {}
     for node in sweep.nodes:
-        here = [one for one in sweep.tries if one.node == node.name]
-        for second in range(node.up, node.until):
-            holders = [one for one in here if one.start <= second < one.end]
-            held = sum(Fraction(str(one.share)) for one in holders)
-            parts: list[tuple[str | None, str, Fraction]] = []
-            for one in holders:
-                undone = "lost_to_preemption" if one.status == "interrupted" else "failed"
-                use = uses.get(ends[one.trial] or "", "useful") if second < one.kept_until else undone
-                parts.append((one.trial, use, Fraction(str(one.share)) / max(held, 1)))
-            if held < 1:
-                first = min((one.start for one in here), default=HORIZON if node.kind == "head" else 0)
-                parts.append((None, "overhead" if second < first else "idle", 1 - held))
-            usd = price_at(sweep, node, second)
-            for trial, use, part in parts:
+        waived = node.waived(sweep.unit)
+        for moment in range(node.since, node.until):
+            usd = Fraction(0) if waived else price_at(sweep, node, moment * sweep.unit)
+            for trial, use, part in parts_at(sweep, node, moment):
                 sums = counted.setdefault((node.name, trial, use), [Fraction(0)] * 2)
                 if usd is not None:
-                    counted[node.name, trial, use] = [sums[0] + usd * part / 3600, sums[1] + part]
+                    length = part * sweep.unit
+                    counted[node.name, trial, use] = [sums[0] + usd * length / 3600, sums[1] + length]
+        if node.lifecycle and node.down is not None and not waived and sweep.unit == 1:
+            for second in range(node.until, node.since + 60):
+                if usd := price_at(sweep, node, second):
+                    sums = counted.setdefault((node.name, None, "boot"), [Fraction(0)] * 2)
+                    sums[0] += usd / 3600
     return counted
+
+
+def parts_at(sweep: Sweep, node: Node, moment: int) -> list[tuple[str | None, str, Fraction]]:
+    """Who held which part of a node, and to what use."""
+    ends = {one.trial: one.status for one in sorted(sweep.tries, key=lambda one: one.start)}
+    uses = {"killed": "killed_by_rule", "failed": "failed", "diverged": "failed"}
+    here = [one for one in sweep.tries if one.node == node.name]
+    holders = [one for one in here if one.start <= moment < one.end]
+    held = sum(Fraction(str(one.share)) for one in holders)
+    parts: list[tuple[str | None, str, Fraction]] = []
+    for one in holders:
+        undone = "lost_to_preemption" if one.status == "interrupted" else "failed"
+        use = uses.get(ends[one.trial] or "", "useful") if moment < one.kept_until else undone
+        parts.append((one.trial, use, Fraction(str(one.share)) / max(held, 1)))
+    if held < 1:
+        started = min((one.start for one in here), default=node.up)
+        head = node.kind == "head" and not here
+        parts.append((None, "head" if head else "boot" if moment < started else "idle", 1 - held))
+    return parts
 
 
 @EXAMPLES
@@ -197,18 +240,38 @@ def test_splitting_an_interval_changes_nothing(sweep: Sweep, data: st.DataObject
         what, first, last = data.draw(st.sampled_from(long))
         time = data.draw(st.integers(first + 1, last - 1))
         assert summary_of(split_rows(sweep, what, time), sweep.fixed) == whole
-    extra = [heartbeat(data.draw(st.integers(0, HORIZON)))]
+    extra = [heartbeat(data.draw(st.integers(0, HORIZON * sweep.unit)))]
     if sweep.prices:
         # The price in force may be said again at any time before the next sample of the same thing.
         sample = data.draw(st.sampled_from(sweep.prices))
         same = [row["time"] for row in sweep.prices if {**row, **_moment(sample)} == sample]
-        later = min((time for time in same if time > sample["time"]), default=HORIZON + 1)
+        later = min((time for time in same if time > sample["time"]), default=HORIZON * sweep.unit + 1)
         extra.append(sample | {"time": float(data.draw(st.integers(int(sample["time"]), int(later) - 1)))})
-    assert summary_of(sweep.rows() + extra, sweep.fixed) == whole
+    assert money(summary_of(sweep.rows() + extra, sweep.fixed)) == money(whole)
 
 
 def _moment(sample: Row) -> Row:
     return {key: sample[key] for key in ("time", "usd_per_hour")}
+
+
+def money(summary: Row) -> Row:
+    """A summary without what it says about the samples themselves: how many there were, how old the last is."""
+    nodes = [{key: value for key, value in line.items() if key != "usd_per_hour"} for line in summary["by_node"]]
+    return summary | {"by_node": nodes, "warnings": None}
+
+
+@settings(EXAMPLES, max_examples=150)
+@given(sweeps())
+def test_the_first_hour_rule_never_makes_a_bill_larger(sweep: Sweep) -> None:
+    ours = replace(sweep, nodes=[replace(node, why="ours") for node in sweep.nodes])
+    with_rule, without = summary_of(sweep.rows(), sweep.fixed), summary_of(ours.rows(), sweep.fixed)
+    assert cents([with_rule | {"usd": with_rule["total_usd"]}]) <= cents([without | {"usd": without["total_usd"]}])
+    assert with_rule["node_seconds"] == without["node_seconds"]
+    exact = [
+        sum(charge.amount.usd for charge in make_bill(ledger.parse(one.rows()), sweep.fixed).charges)
+        for one in (sweep, ours)
+    ]
+    assert exact[0] <= exact[1]
 
 
 @st.composite
@@ -220,16 +283,28 @@ def any_rows(draw: st.DrawFn) -> list[Row]:
     trial = {"node": node, "stage": st.sampled_from(["x", "y"]), "trial": st.sampled_from(["a", "b"])}
     status = st.sampled_from(["finished", "killed", "diverged", "failed", "interrupted"])
     spec = {"kind": st.sampled_from(["head", "worker"]), "gpus": st.integers(0, 2), "cpus": st.integers(1, 4)}
+    launch = {"launched_at": st.none() | moment, "lifecycle": LIFECYCLES}
+    sample = {"lifecycle": LIFECYCLES, "stale": st.booleans(), "observed_at": st.none() | moment}
     kinds = [
         st.builds(ledger.session_start, **base) | st.builds(ledger.session_end, **base),
         st.builds(ledger.heartbeat, **base),
-        st.builds(ledger.node_up, **base, node=node, **spec, lifecycle=st.sampled_from([None, "spot"])),
-        st.builds(ledger.node_down, **base, node=node, why=st.just("test")),
+        st.builds(ledger.node_up, **base, node=node, **spec, **launch, instance_type=st.just("t"), zone=st.just("z")),
+        st.builds(ledger.node_down, **base, node=node, why=st.sampled_from(["ours", "aws", "lost"])),
         st.builds(ledger.trial_start, **base, **trial, variant=trial["trial"], share=st.floats(0, 1)),
         st.builds(ledger.trial_end, **base, **trial, status=status, useful_seconds=seconds, lost_seconds=seconds),
-        st.builds(ledger.price, time=moment, node=node, usd_per_hour=st.floats(0, 9999)),
+        st.builds(ledger.price, time=moment, node=node, usd_per_hour=st.floats(0, 9999), **sample),
+        st.builds(
+            ledger.price,
+            **{
+                "time": moment,
+                "instance_type": st.just("t"),
+                "zone": st.just("z"),
+                "usd_per_hour": st.floats(0, 9999),
+            },
+            **sample,
+        ),
     ]
-    return draw(st.lists(st.one_of(kinds), max_size=25))
+    return draw(st.lists(st.one_of(kinds), max_size=18))
 
 
 def cents(lines: Any) -> int:
@@ -248,7 +323,7 @@ def test_any_events_give_one_bill_that_adds_up(rows: list[Row], data: st.DataObj
     shuffled = data.draw(st.permutations([*rows, *repeated]))
     assert summary_of(shuffled, 0.25) == summary
     printed = json.loads(json.dumps(summary, allow_nan=False))
-    rest = [printed["by_use"]["idle"], printed["by_use"]["overhead"]]
+    rest = [printed["by_use"][use] for use in ("boot", "idle", "head")]
     for total in (cents, milliseconds):
         whole = total([printed | {"usd": printed["total_usd"]}])
         assert total(printed["by_node"]) == total(printed["by_use"].values()) == whole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -55,7 +57,7 @@ def test_the_report_is_worked_out_afresh_with_the_settings_of_the_sweep(
     assert shown[0] == "Cost of my[bold]sweep: $0.50 of a $2.00 budget (25%), $0.2500 per 1M tokens"
     assert shown[1] == "1.00 node-hours, 0.00 GPU-hours, 2.00 CPU-hours, billed until 1970-01-01T01:00:00Z"
     table = [line.split() for line in shown]
-    assert ["overhead", "0.25", "0:30:00", "50%"] in table
+    assert ["boot", "0.25", "0:30:00", "50%"] in table
     assert table.count(["emb35", "0.25", "0:30:00", "50%"]) == 1
     assert ["ranking", "emb35", "-", "0.25", "0:30:00", "50%"] in table
 
@@ -67,13 +69,64 @@ def test_json_prints_the_summary_itself(results: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == expected
 
 
+def spot_rows() -> list[dict[str, Any]]:
+    """A trial killed on one spot node; another node that AWS took back within its first hour."""
+    market = {"instance_type": "t", "zone": "za"}
+    spec = {"session": "s1", "kind": "worker", "gpus": 1, "cpus": 4, "lifecycle": "spot", **market}
+    trial = {"session": "s1", "node": "n1", "stage": "ranking", "trial": "emb25"}
+    return [
+        ledger.node_up(time=0, node="n1", **spec),
+        ledger.node_up(time=0, node="n2", **spec),
+        ledger.node_down(time=1800, session="s1", node="n2", why="aws"),
+        ledger.trial_start(time=0, **trial, variant="emb25", share=1.0),
+        ledger.trial_end(time=3600, **trial, status="killed"),
+        ledger.price(time=0, usd_per_hour=0.5, **market, lifecycle="spot"),
+        ledger.price(time=0, usd_per_hour=2.0, **market, lifecycle="on-demand"),
+        ledger.price(time=1, usd_per_hour=0.5, **market, lifecycle="spot", stale=True),
+    ]
+
+
+def test_savings_projection_and_prices_are_told(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They rest on what the sweep alone knows, and wrote into its last summary."""
+    (results / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in spot_rows()))
+    counts = {"tokens_by_trial": 1, "budget_tokens_by_trial": 5, "remaining_tokens_by_trial": 2}
+    known = {name: {("ranking", "emb25"): count * 1_000_000} for name, count in counts.items()}
+    last = summarize(spot_rows(), budget_usd=50.0, now=0.0, fixed_usd_per_hour=None, **known)
+    (results / "COST_SUMMARY.json").write_text(json.dumps(last))
+    assert main(["report", str(results)], NOW) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[2:6] == [
+        "saved by spot instances: $2.25 ($0.75 for what costs $3.00 on demand)",
+        "saved by first hours that AWS waived: $0.25",
+        "saved by the kill rule: $2.00 (it stopped emb25)",
+        "projected to the end: $1.50 ($1.00 for 2.0M tokens to go)",
+    ]
+    assert [line[:40] for line in shown if "warning" in line] == ["warning: node n1: its price is stale, no"]
+    table = " ".join(" ".join(shown).split())
+    assert "n1 spot t za - 0.5000 stale 0.50 1:00:00 67%" in table
+    assert "n2 spot t za free, aws 0.5000 stale 0.00 0:30:00 33%" in table
+
+
+def test_csv_has_every_cell_of_the_bill(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(results), "--csv"], NOW) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(line["trial"], line["use"]) for line in lines] == [
+        *(("emb35", "useful"), ("", "boot"), ("", "idle"), ("", "head"))
+    ]
+    assert sum(float(line["usd"]) for line in lines) == 0.5
+    assert sum(float(line["node_seconds"]) for line in lines) == 3600.0
+    (results / "COST_SUMMARY.json").unlink()
+    assert main(["report", str(results), "--csv"], NOW) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "ranking,emb35,emb35,,useful,,1800.0,1800.0"
+
+
 def test_without_a_summary_the_price_is_unknown_not_zero(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (results / "COST_SUMMARY.json").unlink()
     assert main(["report", str(results)], NOW) == 0
     shown = capsys.readouterr().out
     assert "Cost of my[bold]sweep: unknown\n" in shown
     assert "warning: node laptop: no price is known for its 3600 s" in shown
-    assert ["overhead", "-", "0:30:00", "50%"] in [line.split() for line in shown.splitlines()]
+    assert ["boot", "-", "0:30:00", "50%"] in [line.split() for line in shown.splitlines()]
 
 
 def test_part_of_the_prices_gives_a_lower_bound(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

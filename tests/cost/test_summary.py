@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cost import ledger, summarize
+from cost.invariants import UnbalancedBillError, check
 from cost.rounding import apportion
-from cost.summary import UnbalancedBillError, check
 
 Row = dict[str, Any]
 
@@ -31,8 +31,23 @@ def laptop(**node: Any) -> list[Row]:
     ]
 
 
-def summary_of(rows: list[Row], fixed: float | None = 1.0, tokens: dict[tuple[str, str], int] | None = None) -> Row:
-    return summarize(rows, budget_usd=50.0, now=7200.0, fixed_usd_per_hour=fixed, tokens_by_trial=tokens)
+TOKENS = {("ranking", "a"): 4_000_000, ("ranking", "b"): 1_000_000}
+
+
+def summary_of(
+    rows: list[Row],
+    fixed: float | None = 1.0,
+    tokens: dict[tuple[str, str], int] | None = None,
+    remaining: dict[tuple[str, str], int] | None = None,
+) -> Row:
+    return summarize(
+        rows,
+        budget_usd=50.0,
+        now=7200.0,
+        fixed_usd_per_hour=fixed,
+        tokens_by_trial=tokens,
+        remaining_tokens_by_trial=remaining,
+    )
 
 
 def test_a_free_laptop_still_says_where_the_time_went() -> None:
@@ -40,7 +55,7 @@ def test_a_free_laptop_still_says_where_the_time_went() -> None:
     assert summary["total_usd"] == 0.0
     assert (summary["node_hours"], summary["gpu_hours"], summary["cpu_hours"]) == (1.0, 0.0, 2.0)
     times = {use: line["node_seconds"] for use, line in summary["by_use"].items() if line["node_seconds"]}
-    assert times == {"useful": 1350.0, "killed_by_rule": 450.0, "idle": 900.0, "overhead": 900.0}
+    assert times == {"useful": 1350.0, "killed_by_rule": 450.0, "idle": 900.0, "boot": 900.0}
     assert summary["warnings"] == []
 
 
@@ -50,7 +65,7 @@ def test_the_summary_says_when_it_was_made_and_how_far_it_goes() -> None:
         "1970-01-01T02:00:00Z",
         "1970-01-01T01:00:00Z",
     )
-    assert (summary["schema_version"], summary["currency"], summary["budget_usd"]) == (1, "USD", 50.0)
+    assert (summary["schema_version"], summary["currency"], summary["budget_usd"]) == (2, "USD", 50.0)
 
 
 def test_an_empty_ledger_is_a_bill_of_nothing() -> None:
@@ -80,7 +95,7 @@ def test_a_total_with_part_of_the_prices_says_what_it_leaves_out() -> None:
 
 
 def test_the_price_of_tokens_is_that_of_the_whole_bill() -> None:
-    summary = summary_of(laptop(), tokens={("ranking", "a"): 4_000_000, ("ranking", "b"): 1_000_000})
+    summary = summary_of(laptop(), tokens=TOKENS)
     assert summary["usd_per_million_tokens"] == 0.2
     assert [line["usd_per_million_tokens"] for line in summary["by_trial"]] == [0.09375, 0.125]
 
@@ -91,7 +106,7 @@ def test_the_price_of_tokens_is_that_of_the_whole_bill() -> None:
         (None, {}),
         ({("ranking", "a"): 4_000_000}, {}),
         ({("ranking", "a"): 0, ("ranking", "b"): 0}, {}),
-        ({("ranking", "a"): 4_000_000, ("ranking", "b"): 1_000_000}, {"lifecycle": "spot"}),
+        (TOKENS, {"lifecycle": "spot"}),
     ],
 )
 def test_the_price_of_tokens_is_null_where_a_part_is_unknown(tokens: Any, node: Row) -> None:
@@ -128,6 +143,26 @@ def _swap_uses(summary: Row) -> None:
     uses["useful"], uses["killed_by_rule"] = uses["killed_by_rule"], uses["useful"]
 
 
+def _save_more(summary: Row) -> None:
+    summary["savings"]["spot_against_on_demand"]["usd"] += 0.01
+
+
+def _save_by_no_kill(summary: Row) -> None:
+    summary["savings"]["kill_rule_against_running_on"]["usd"] = 1.0
+
+
+def _save_less_than_nothing(summary: Row) -> None:
+    summary["savings"]["first_hour_free"]["usd"] = -1.0
+
+
+def _project_more(summary: Row) -> None:
+    summary["projection"]["total_usd"] += 0.01
+
+
+def _forget_what_remains(summary: Row) -> None:
+    summary["projection"]["by_trial"].pop()
+
+
 def _pay_back(summary: Row) -> None:
     summary["by_use"]["failed"]["usd"] = -1.0
     summary["by_use"]["lost_to_preemption"]["usd"] = 1.0
@@ -138,16 +173,21 @@ def _pay_back(summary: Row) -> None:
     [
         (_spend, "the nodes"),
         (_idle, "the uses:"),
-        (_lose_a_millisecond, "trials, idle and overhead"),
+        (_lose_a_millisecond, "trials, boot, idle and head"),
         (_forget_a_stage, "the lines by stage"),
         (_swap_variants, "the trials of variant"),
         (_spend_within_a_trial, "the uses of trial"),
         (_swap_uses, "the trials' useful"),
         (_pay_back, "negative"),
+        (_save_more, "on demand less spot"),
+        (_save_by_no_kill, "the killed trials"),
+        (_save_less_than_nothing, "a negative saving"),
+        (_project_more, "total and remaining trials"),
+        (_forget_what_remains, "the remaining tokens"),
     ],
 )
 def test_the_check_finds_every_contradiction(spoil: Callable[[Row], None], found: str) -> None:
-    summary = summary_of(laptop())
+    summary = summary_of(laptop(), tokens=TOKENS, remaining={("finalists", "a"): 1_000_000})
     check(summary)
     spoil(summary)
     with pytest.raises(UnbalancedBillError, match=found):

@@ -1,0 +1,63 @@
+"""Dollars per token, of one trial, of a variant, or of a whole sweep.
+
+Always holds: a rate is None, never zero, where a price or every count of tokens is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from cost.amounts import Amount, total_by
+from cost.bill import Bill, TrialId
+
+TrialName = tuple[str, str]  # (stage, trial)
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """What some trials cost, and how many tokens they trained for it."""
+
+    amount: Amount
+    tokens: int
+
+    def __add__(self, other: _Rate) -> _Rate:
+        return _Rate(self.amount + other.amount, self.tokens + other.tokens)
+
+    @property
+    def usd_per_token(self) -> Fraction | None:
+        return self.amount.usd / self.tokens if self.tokens and not self.amount.unpriced_seconds else None
+
+
+class Rates:
+    """Dollars per token of trials, variants and the sweep, from those trials whose tokens are known."""
+
+    def __init__(self, bill: Bill, tokens: Mapping[TrialName, int]) -> None:
+        spent = total_by((charge.trial, charge.amount) for charge in bill.charges)
+        self._variants = {(trial.stage, trial.trial): trial.variant for trial in bill.trials}
+        self._known = {
+            trial: _Rate(spent.get(trial, Amount()), tokens[trial.stage, trial.trial])
+            for trial in bill.trials
+            if (trial.stage, trial.trial) in tokens
+        }
+        self.total = sum(spent.values(), Amount())
+        of_trials = sum((amount.usd for trial, amount in spent.items() if trial), Fraction(0))
+        self._all_in = self.total.usd / of_trials if of_trials else Fraction(1)
+
+    def of_trial(self, name: TrialName) -> Fraction | None:
+        return self._mean(trial for trial in self._known if (trial.stage, trial.trial) == name)
+
+    def to_come(self, name: TrialName) -> Fraction | None:
+        """All-in dollars per token that this trial, perhaps not yet begun, will have."""
+        variant = self._variants.get(name)
+        rates = (
+            self.of_trial(name),
+            self._mean(trial for trial in self._known if trial.variant == variant),
+            self._mean(self._known),
+        )
+        rate = next((rate for rate in rates if rate is not None), None)
+        return None if rate is None or self.total.unpriced_seconds else rate * self._all_in
+
+    def _mean(self, trials: Iterable[TrialId]) -> Fraction | None:
+        return sum((self._known[trial] for trial in trials), _Rate(Amount(), 0)).usd_per_token
