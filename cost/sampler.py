@@ -117,8 +117,7 @@ class PriceSampler:
         return news
 
     def _heard(self, market: _Market, quotes: list[Quote], now: float) -> list[str]:
-        was_stale = market.stale
-        market.stale, market.asked_until = False, now
+        was_stale, market.asked_until = market.stale, now
         for quote in quotes:
             # The same sample again ends a stale time.
             again = was_stale and quote is quotes[-1]

@@ -90,6 +90,8 @@ def test_figures_show_their_data_and_the_same_data_give_the_same_bytes() -> None
     spent, prices, dollars = drawn()
     assert [text.get_text() for text in spent.legends[0].get_texts()] == ["killed by rule", "boot", "idle", "budget"]
     assert tuple(prices.axes[0].lines[-1].get_xydata()[-1]) == (3.0, 1.0)
+    cut_short = price_figure(price_samples(rows()), HOUR / 2).axes[0].lines[-1]
+    assert cut_short.get_xydata().tolist() == [[0.0, 0.5], [0.5, 0.5]]
     assert {note.get_text() for note in dollars.axes[0].texts} == {"emb35", "emb45"}
     for figure, again in zip((spent, prices, dollars), drawn(), strict=True):
         assert figure.axes[0].get_xlabel()

@@ -26,10 +26,12 @@ class Scripted:
     def __init__(self, lifecycle: str, answer: float | str) -> None:
         self.lifecycle, self.answer = lifecycle, answer
         self.asked: list[float] = []
+        self.since: list[float] = []
         self.changed_at, self.stale, self.zone = 0.0, False, "za"
 
     def quotes(self, instance_type: str, since: float, until: float) -> list[Quote]:
         self.asked.append(until)
+        self.since.append(since)
         if isinstance(self.answer, str):
             raise PriceUnavailableError(self.answer)
         zone = None if self.lifecycle == "on-demand" else self.zone
@@ -109,6 +111,7 @@ def test_a_spot_price_never_known_is_billed_at_the_on_demand_price_until_it_is(s
     bench.on_demand.stale = stale_list
     bench.sampler.tick(60.0)
     assert bench.prices("spot") == [(60.0, 1.0, True)]
+    assert [stale for _, _, stale in bench.prices("on-demand")] == [stale_list]
     assert bench.rows[-1]["source"] == "on-demand price as an upper bound (test; UnauthorizedOperation)"
     up = ledger.node_up(time=0.0, session="s", node="n", kind="worker", gpus=1, cpus=4, lifecycle="spot", **MARKET)
     hour = [up, ledger.heartbeat(time=3600.0, session="s")]
@@ -143,10 +146,11 @@ def test_a_zone_that_ec2_does_not_mention_has_no_price() -> None:
 
 def test_a_resumed_sweep_repeats_nothing_and_asks_from_where_it_stood() -> None:
     earlier = Bench()
-    earlier.sampler.tick(0.0)
+    earlier.sampler.tick(300.0)
     resumed = Bench(known=earlier.rows)
     resumed.sampler.tick(7200.0)
     assert resumed.rows == []
+    assert resumed.spot.since == [300.0]
     assert resumed.on_demand.asked == []
     resumed.spot.answer = "no network"
     resumed.sampler.tick(9000.0)

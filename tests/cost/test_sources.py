@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from botocore.stub import Stubber
 from moto import mock_aws
 
@@ -70,6 +70,7 @@ NO_NETWORK = EndpointConnectionError(endpoint_url="https://ec2")
         refused("Strange", 502),
         NO_NETWORK,
         ConnectTimeoutError(endpoint_url="https://ec2"),
+        ReadTimeoutError(endpoint_url="https://ec2"),
     ],
 )
 def test_what_may_pass_is_asked_again_with_capped_pauses_on_any_page(failure: Exception) -> None:
