@@ -153,7 +153,7 @@ class _Stages:
         config = self.plan.config
         for check, outcome in run_checks(missing, self.data, config.resources, cluster):
             self._bill_check(check, outcome)
-            write_json(check.file(self.folder), outcome.result)
+            self._keep(check, outcome.result)
             self.display.say(f"sanity: {outcome.result['message']}")
             if not outcome.result["passed"]:
                 failed.append(outcome.result["message"])
@@ -163,6 +163,14 @@ class _Stages:
         self.journal.write_cost_summary()
         if failed:
             raise SweepStoppedError("the sanity stage failed, so nothing was ranked:\n" + "\n".join(failed))
+
+    def _keep(self, check: Check, result: dict[str, Any]) -> None:
+        """A check that broke down has no curve to keep, only its traceback."""
+        file = check.file(self.folder)
+        if "traceback" in result:
+            atomic_write(file.with_suffix(".error.txt"), result["traceback"])
+        else:
+            write_json(file, result)
 
     def _bill_check(self, check: Check, outcome: CheckOutcome) -> None:
         """A check is billed when it is over, with the times that its worker took down."""

@@ -53,7 +53,7 @@ class Attempt:
 class Evidence:
     """What was seen: of the untrained model, and in the attempts that were made. Parameters are named.
 
-    logit_shift: the largest change of a logit when only later tokens are replaced, relative to the largest logit.
+    logit_shift: the largest change of any logit when only later tokens are replaced, relative to the largest logit.
     """
 
     levels: Levels

@@ -61,7 +61,7 @@ def test_noise_moves_the_suggestion_by_little(seed: int) -> None:
 def test_a_loss_that_rises_again_marks_where_rates_are_too_high_and_later_luck_does_not_count() -> None:
     turn = RATES.index(pytest.approx(1e-2))
     losses = falling(1e-3)
-    losses[turn:] = [11.0] * 10 + [4.0] * (len(RATES) - turn - 10)
+    losses[turn:] = [11.0] * 4 + [4.0] * (len(RATES) - turn - 4)
     result = read(losses)
     assert result.suggestion == pytest.approx(1e-3, rel=0.1)
     assert 3e-3 < result.unstable_above < 1e-2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from paramalloc.training.overfit import OverfitResult, overfit
 from paramalloc.training.overfit_diagnosis import Ending
 
 SHAPE = Shape(d_model=32, n_layers=1, n_heads=2, d_ff=64, vocab_size=300, context_length=64, tied=True)
+TRAINING = TrainingConfig()
 CPU = Numerics(torch.device("cpu"), "fp32")
 _RANDOM = np.random.default_rng(0)
 TEXT = _RANDOM.choice(300, size=60_000, p=_RANDOM.dirichlet(np.full(300, 0.3))).astype(np.uint16)  # some are frequent
@@ -27,8 +29,10 @@ TEXT = _RANDOM.choice(300, size=60_000, p=_RANDOM.dirichlet(np.full(300, 0.3))).
 attention = F.scaled_dot_product_attention
 
 
-def check(shape: Shape = SHAPE, text: np.ndarray = TEXT, numerics: Numerics = CPU, **options: Any) -> OverfitResult:
-    return overfit(shape, TrainingConfig(), text, numerics, seed=3, **options)
+def check(
+    shape: Shape = SHAPE, training: TrainingConfig = TRAINING, numerics: Numerics = CPU, **options: Any
+) -> OverfitResult:
+    return overfit(shape, training, TEXT, numerics, seed=3, **options)
 
 
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +74,10 @@ def test_the_same_check_gives_the_same_result_and_tells_of_every_step(sound: Ove
     assert [step for step, _ in told] == list(range(1, len(told) + 1))
 
 
+def test_learning_rate_and_weight_decay_of_the_experiment_are_not_what_is_tried(sound: OverfitResult) -> None:
+    assert check(training=TrainingConfig(learning_rate=1e5, weight_decay=100)) == sound
+
+
 def test_bf16_memorizes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     make_small(monkeypatch)
     assert check(numerics=Numerics(torch.device("cpu"), "bf16")).passed
@@ -103,8 +111,11 @@ def test_weights_that_are_not_finite_are_named(monkeypatch: pytest.MonkeyPatch) 
     assert "not finite before the first step: blocks.0.glu.up.weight" in problem(monkeypatch, Spoilt)
 
 
-def test_parts_that_no_gradient_reaches_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paramalloc.model.F.scaled_dot_product_attention", lambda q, k, v, is_causal: v.detach())
+@pytest.mark.parametrize("cut_off", [lambda v: v.detach(), lambda v: v * 0])
+def test_parts_that_no_gradient_reaches_are_named(
+    monkeypatch: pytest.MonkeyPatch, cut_off: Callable[[Tensor], Tensor]
+) -> None:
+    monkeypatch.setattr("paramalloc.model.F.scaled_dot_product_attention", lambda q, k, v, is_causal: cut_off(v))
     message = problem(monkeypatch, Transformer)
     assert "no gradient reaches blocks.0.attention_norm.weight, blocks.0.attention_norm.bias, blocks.0.att" in message
 
