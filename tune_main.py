@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a trial failed, 2 a mistake in what was asked, 130 stopped
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -77,4 +78,5 @@ def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> 
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to go, it ends as after Ctrl-C
     sys.exit(main())

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from paramalloc.allocation import Shape
 
-INIT_STD = 0.02
+# GPT-2's spread of initial weights, 0.02, and the width it was chosen for.
+INIT_STD, INIT_WIDTH = 0.02, 768
 IGNORED_TARGET = -100
 
 
@@ -123,13 +124,18 @@ class Transformer(nn.Module):
         self._initialise(seed)
 
     def _initialise(self, seed: int) -> None:
-        """Normal weights of std 0.02; those that write to the residual stream scaled by 1/sqrt(2 L) (GPT-2)."""
+        """Normal weights of GPT-2's spread, carried over to other widths by 1/sqrt(fan-in) (Yang et al. 2022).
+
+        So variants that differ in width start alike. As in GPT-2, matrices that write to the residual stream are
+        scaled by 1/sqrt(2 L) besides.
+        """
         generator = torch.Generator().manual_seed(seed)
-        residual_std = INIT_STD / math.sqrt(2 * self.shape.n_layers)
         for name, parameter in self.named_parameters():
             if parameter.dim() >= 2:
-                writes_residual = name.endswith(("attention.out.weight", "glu.down.weight"))
-                nn.init.normal_(parameter, 0.0, residual_std if writes_residual else INIT_STD, generator)
+                std = INIT_STD * math.sqrt(INIT_WIDTH / parameter.shape[1])
+                if name.endswith(("attention.out.weight", "glu.down.weight")):
+                    std /= math.sqrt(2 * self.shape.n_layers)
+                nn.init.normal_(parameter, 0.0, std, generator)
 
     def new_cache(self) -> Cache:
         """An empty cache, for one batch of texts that grow together."""

@@ -16,6 +16,7 @@ from paramalloc.errors import UserError
 
 _INITIAL_LOSS_SCALE_LOG2 = 16
 _LOGIT_ELEMENTS_PER_MICRO_BATCH = {"cpu": 2**26, "cuda": 2**29}
+_LOGIT_ELEMENTS_PER_SCORING_BATCH = {"cpu": 2**24, "cuda": 2**28}
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,8 @@ def micro_batch_size(batch_size: int, context_length: int, vocab_size: int, devi
     """Largest power of two of sequences whose logits stay within 256 MB on a CPU and 2 GB on a GPU (fp32)."""
     fitting = _LOGIT_ELEMENTS_PER_MICRO_BATCH[device.type] // (context_length * vocab_size)
     return min(batch_size, 2 ** max(0, fitting.bit_length() - 1))
+
+
+def scoring_batch_size(length: int, vocab_size: int, device: torch.device) -> int:
+    """Most sequences whose logits stay within 64 MB on a CPU and 1 GB on a GPU (fp32), but at least one."""
+    return max(1, _LOGIT_ELEMENTS_PER_SCORING_BATCH[device.type] // (length * vocab_size))

@@ -3,10 +3,10 @@
 Always holds: names are relative to one root (`results/<sweep>`), nothing here reads or writes anything, and no
 other module spells a result file name. Layout:
 
-    sweep.yaml plan.json DATASET_MANIFEST.json decisions.jsonl events.jsonl COST_SUMMARY.json results_summary.csv
-    REPORT.md figures/
-    sanity/ overfit-<variant>.json lr_find-<variant>.json
-    <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/
+    sweep.yaml plan.json DATASET_MANIFEST.json tokenizer-<vocab_size>.json decisions.jsonl events.jsonl
+    COST_SUMMARY.json results_summary.csv REPORT.md figures/ .lock
+    sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
+    <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
 """
 
 from __future__ import annotations
@@ -78,6 +78,10 @@ class TrialFolder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
+    @property
+    def export(self) -> Path:
+        return self.path / "export"
+
 
 @dataclass(frozen=True)
 class ResultsFolder:
@@ -97,11 +101,18 @@ class ResultsFolder:
     def manifest(self) -> Path:
         return self.root / "DATASET_MANIFEST.json"
 
+    def tokenizer(self, vocab_size: int) -> Path:
+        return self.root / f"tokenizer-{vocab_size}.json"
+
     def overfit(self, variant: str) -> Path:
         return self.root / SANITY / f"overfit-{variant}.json"
 
     def lr_find(self, variant: str) -> Path:
         return self.root / SANITY / f"lr_find-{variant}.json"
+
+    def check_error(self, check: str) -> Path:
+        """The traceback of a check that broke down, by the check's name, such as `overfit-base`."""
+        return self.root / SANITY / f"{check}.error.txt"
 
     @property
     def decisions(self) -> Path:

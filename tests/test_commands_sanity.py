@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from rich.console import Console
 
 from paramalloc.commands import lr_find, overfit
+from paramalloc.data.prepare import prepare
 from paramalloc.errors import UserError
-from paramalloc.files import read_json
+from paramalloc.files import read_json, write_json
+from paramalloc.numerics import choose_numerics
+from paramalloc.plan import make_plan
 from paramalloc.results import ResultsFolder
+from paramalloc.sweep.sanity import LR_FIND, OVERFIT, Check, Kind, check_of, passed
+from paramalloc.sweep.work import SweepData, make_sweep_data, run_check
+from paramalloc.sweep_file import load_sweep
 
 SWEEP = """
 data: {corpus: synthetic, synthetic_bytes: 200_000, cache_dir: CACHE}
@@ -83,6 +91,32 @@ def test_a_variant_is_checked_by_name_and_with_overrides(sweep: Path, console: C
     folder = ResultsFolder(Path("results/mine"))
     assert read_json(folder.lr_find("wide"))["configured"] == [0.5]
     assert not folder.lr_find("base").exists()
+
+
+@pytest.mark.parametrize(("command", "kind"), [(overfit, OVERFIT), (lr_find, LR_FIND)])
+def test_the_file_is_what_the_sweep_writes_and_counts_there_for_the_same_settings(
+    sweep: Path, console: Console, command: ModuleType, kind: Kind
+) -> None:
+    def in_the_sweep(*changes: str) -> tuple[Check, SweepData]:
+        plan = make_plan(load_sweep(sweep, changes))
+        tokens = prepare(plan.config.data, 600)
+        return check_of(kind, plan.baseline), make_sweep_data({600: tokens}, 600, 4_000)
+
+    assert run(command, console, sweep) == 0
+    folder, (check, data) = ResultsFolder(Path("results/mine")), in_the_sweep()
+    tokenizer_hash = data.token_sets[600].tokenizer_hash
+    assert passed(folder, check, tokenizer_hash)
+    for changed in ("training.grad_clip=0.5", "model.context_length=16"):
+        assert not passed(folder, in_the_sweep(changed)[0], tokenizer_hash)
+    by_the_command = check.file(folder).read_bytes()
+    write_json(check.file(folder), run_check(check, data, choose_numerics("auto", torch.device("cpu"))))
+    assert check.file(folder).read_bytes() == by_the_command
+
+
+def test_a_variant_with_a_vocabulary_of_its_own_is_checked_under_it(sweep: Path, console: Console) -> None:
+    assert run(overfit, console, sweep, "--variant", "wide", "--set", "experiments.wide.vocab_size=500") == 0
+    levels = read_json(ResultsFolder(Path("results/mine")).overfit("wide"))["evidence"]["levels"]
+    assert levels["uniform"] == pytest.approx(math.log(500))
 
 
 @pytest.mark.parametrize("command", [overfit, lr_find])

@@ -1,7 +1,7 @@
 """The built-in corpus as a referee: a sound model comes towards its true entropy and never below; a leak shows.
 
 A model that sees the future scores below what is possible, so this test fails for a broken causal mask. It is given
-one to make sure.
+one to make sure. What a sound model has learnt shows in the probes of the corpus' world as well.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from paramalloc.allocation import Shape
 from paramalloc.config import DataConfig, TrainingConfig
 from paramalloc.data.prepare import prepare
 from paramalloc.data.synthetic import SyntheticCorpus
+from paramalloc.data.synthetic_probes import synthetic_tasks
 from paramalloc.data.token_set import TokenSet
+from paramalloc.data.tokenizer import load_tokenizer
 from paramalloc.evaluation.perplexity import sample_documents, score
+from paramalloc.evaluation.smallbench.scoring import evaluate_smallbench
+from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics
 from paramalloc.training.checkpoint import CheckpointStore
 from paramalloc.training.loop import Trainer
@@ -47,8 +51,8 @@ def source_bpb() -> float:
     return bpb
 
 
-def train(tokens: TokenSet, folder: Path) -> list[float]:
-    """Dev bits per byte at five points of a training run."""
+def trained(tokens: TokenSet, folder: Path) -> tuple[list[float], Transformer]:
+    """Dev bits per byte at five points of a training run, and the model at its end."""
     training = TrainingConfig(batch_size=16)
     run = TrainingRun(SHAPE, training, BUDGET_TOKENS, BUDGET_TOKENS // 5, seed=0, learning_rate=5e-3)
     dev = sample_documents(tokens.dev, max_bytes=20_000)
@@ -59,7 +63,13 @@ def train(tokens: TokenSet, folder: Path) -> list[float]:
 
     trainer = Trainer(run, tokens.train, evaluate, CPU, CheckpointStore(folder))
     trainer.train()
-    return [row["dev_bpb"] for row in trainer.progress.history]
+    return [row["dev_bpb"] for row in trainer.progress.history], trainer.model
+
+
+def probe_accuracies(model: Transformer, tokens: TokenSet) -> dict[str, float]:
+    tokenizer = load_tokenizer(tokens.tokenizer_file)
+    results = evaluate_smallbench(model, tokenizer, synthetic_tasks(200, seed=0), tokens.end_of_text, CPU)
+    return {name: result["accuracy"] for name, result in results.items()}
 
 
 def comes_towards_the_entropy_and_not_below(curve: list[float], source_bpb: float) -> bool:
@@ -68,8 +78,10 @@ def comes_towards_the_entropy_and_not_below(curve: list[float], source_bpb: floa
 
 
 def test_a_sound_model_approaches_the_entropy_from_above(tokens: TokenSet, source_bpb: float, tmp_path: Path) -> None:
-    curve = train(tokens, tmp_path)
+    curve, model = trained(tokens, tmp_path)
     assert comes_towards_the_entropy_and_not_below(curve, source_bpb), (curve, source_bpb)
+    before, after = (probe_accuracies(each, tokens) for each in (Transformer(SHAPE), model))
+    assert max(before.values()) < 0.62 < 0.65 < min(after.values()), (before, after)
 
 
 def test_a_broken_causal_mask_is_found_out(
@@ -80,6 +92,6 @@ def test_a_broken_causal_mask_is_found_out(
         "paramalloc.model.F.scaled_dot_product_attention",
         lambda q, k, v, is_causal: honest(q, k, v, is_causal=False),
     )
-    curve = train(tokens, tmp_path)
+    curve, _ = trained(tokens, tmp_path)
     assert min(curve) < source_bpb, (curve, source_bpb)
     assert not comes_towards_the_entropy_and_not_below(curve, source_bpb)

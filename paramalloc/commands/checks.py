@@ -1,13 +1,13 @@
 """What `overfit` and `lr-find` have in common: choose variants, check each, write JSON and figures, tell the outcome.
 
-Always holds: the variants of the sweep file that are not asked for stay as they were; the exit code is 1 when a check
-failed, which is told like any other outcome.
+Always holds: the checks, and the files they leave, are those of a sweep's sanity stage, so a check that passed here
+counts there unless its settings differ; the variants that are not asked for stay as they were; the exit code is 1
+when a check failed, which is told like any other outcome.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,12 @@ from paramalloc.errors import UserError
 from paramalloc.results import ResultsFolder
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from paramalloc.config import ResourcesConfig
     from paramalloc.plan import Plan, VariantPlan
-    from paramalloc.training.lr_find import LrFindResult
-    from paramalloc.training.overfit import OverfitResult
+    from paramalloc.sweep.sanity import Check, Kind
+    from paramalloc.sweep.work import SweepData
 
 EXIT_CHECK_FAILED = 1
-Check = Callable[..., "OverfitResult | LrFindResult"]
-FileOf = Callable[[ResultsFolder, str], Path]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,37 +35,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--all", action="store_true", help="check every variant")
 
 
-def run_checks(
-    options: argparse.Namespace,
-    console: Console,
-    check: Check,
-    file_of: FileOf,
-) -> int:
+def run_checks(options: argparse.Namespace, console: Console, kind: Kind) -> int:
     """Check the chosen variants one after another. Returns the exit code. Errors: UserError, OSError."""
     from paramalloc.allocation import print_param_table
-    from paramalloc.data.prepare import prepare_all
-    from paramalloc.data.progress import bars_on
     from paramalloc.files import write_json
     from paramalloc.plan import make_plan
     from paramalloc.report.sanity_figures import draw_sanity_figures
-    from paramalloc.sweep.metrics import config_hash
+    from paramalloc.sweep.sanity import check_of
     from paramalloc.sweep_file import load_sweep
 
     config = load_sweep(options.sweep, options.set)
     plan = make_plan(config)
-    chosen = _chosen(plan, options)
+    checks = [check_of(kind, item) for item in _chosen(plan, options)]
     folder = ResultsFolder(options.results or Path("results") / config.name)
-    print_param_table({item.name: item.shape for item in chosen}, console)
-    vocab_sizes = dict.fromkeys(item.shape.vocab_size for item in chosen)
-    tokens = prepare_all(config.data, vocab_sizes, partial(_say, console), bars_on(console))
+    print_param_table({check.variant: check.run.shape for check in checks}, console)
+    data = _load_data(plan, checks, console)
     all_passed = True
-    for item in chosen:
-        file = file_of(folder, item.name)
-        outcome = _check(check, item, tokens[item.shape.vocab_size].train, config.resources, console)
-        write_json(file, outcome | {"config_hash": config_hash(config, item)})
-        _say(console, f"{outcome['message']}\n  {file}")
-        all_passed &= outcome["passed"]
-    for name in draw_sanity_figures(folder, [item.name for item in plan.variants]):
+    for check in checks:
+        result, file = _try_out(check, data, config.resources, console), check.file(folder)
+        write_json(file, result)
+        _say(console, f"{result['message']}\n  {file}")
+        all_passed &= result["passed"]
+    for name in draw_sanity_figures(folder, [item.name for item in plan.variants]).values():
         _say(console, f"figure: {folder.figures / name}.png")
     return 0 if all_passed else EXIT_CHECK_FAILED
 
@@ -86,24 +73,33 @@ def _chosen(plan: Plan, options: argparse.Namespace) -> list[VariantPlan]:
     return [item for item in plan.variants if item.name in asked]
 
 
-def _check(
-    check: Check, item: VariantPlan, tokens: np.ndarray, resources: ResourcesConfig, console: Console
-) -> dict[str, Any]:
+def _load_data(plan: Plan, checks: list[Check], console: Console) -> SweepData:
+    """The text under the vocabularies that are needed; the baseline's is, as it is what a sweep measures text in."""
+    from paramalloc.data.prepare import prepare_all
+    from paramalloc.data.progress import bars_on
+    from paramalloc.sweep.work import make_sweep_data
+
+    baseline_vocab = plan.baseline.shape.vocab_size
+    vocab_sizes = dict.fromkeys([baseline_vocab, *(check.run.shape.vocab_size for check in checks)])
+    token_sets = prepare_all(plan.config.data, vocab_sizes, partial(_say, console), bars_on(console))
+    return make_sweep_data(token_sets, baseline_vocab, plan.config.ranking.eval_interval_tokens)
+
+
+def _try_out(check: Check, data: SweepData, resources: ResourcesConfig, console: Console) -> dict[str, Any]:
     """The content of the check's JSON file."""
     import torch
 
     from paramalloc.numerics import choose_numerics
+    from paramalloc.sweep.work import run_check
 
-    training = item.variant.training
     device = torch.device("cuda" if resources.gpus_per_trial and torch.cuda.is_available() else "cpu")
-    numerics = choose_numerics(training.precision, device)
-    with console.status(f"{item.name}: preparing") as status:
+    numerics = choose_numerics(check.run.training.precision, device)
+    with console.status(f"{check.variant}: preparing") as status:
 
         def show(step: int, loss: float) -> None:
-            status.update(f"{item.name}: step {step}, loss {loss:.3f}")
+            status.update(f"{check.variant}: step {step}, loss {loss:.3f}")
 
-        result = check(item.shape, training, tokens, numerics, training.seed, show).as_json()
-    return result | {"variant": item.name, "message": f"{item.name}: {result['message']}"}
+        return run_check(check, data, numerics, show)
 
 
 def _say(console: Console, text: str) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 HELP = "write a trained model as a Hugging Face model folder"
-FOLDER = "export"  # inside the trial's own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trial", type=Path, metavar="TRIAL_DIR", help="e.g. results/smoke/finalists/emb45-seed0")
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: TRIAL_DIR/{FOLDER}")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: TRIAL_DIR/export")
     parser.add_argument(
         "--checkpoint",
         choices=("auto", "best", "last"),
@@ -28,7 +27,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from paramalloc.export.trained import load_trained
 
     trained = load_trained(options.trial, options.checkpoint)
-    out = options.out or trained.folder.path / FOLDER
+    out = options.out or trained.folder.export
     write_folder(out, trained.model, trained.tokenizer_file, model_card(trained))
     console.print(
         f"{trained.checkpoint} weights (step {trained.step:,} of {trained.last_step:,}) written to {out}",

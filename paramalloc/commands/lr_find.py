@@ -10,7 +10,6 @@ import argparse
 from rich.console import Console
 
 from paramalloc.commands.checks import add_arguments, run_checks
-from paramalloc.results import ResultsFolder
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -18,6 +17,6 @@ HELP = "find a learning rate for a variant by a range test"
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    from paramalloc.training.lr_find import lr_find
+    from paramalloc.sweep.sanity import LR_FIND
 
-    return run_checks(options, console, lr_find, ResultsFolder.lr_find)
+    return run_checks(options, console, LR_FIND)

@@ -10,7 +10,6 @@ import argparse
 from rich.console import Console
 
 from paramalloc.commands.checks import add_arguments, run_checks
-from paramalloc.results import ResultsFolder
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -18,6 +17,6 @@ HELP = "check that a model can memorize a little text, or say what is likely wro
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    from paramalloc.training.overfit import overfit
+    from paramalloc.sweep.sanity import OVERFIT
 
-    return run_checks(options, console, overfit, ResultsFolder.overfit)
+    return run_checks(options, console, OVERFIT)

@@ -22,7 +22,7 @@ from functools import cache
 import numpy as np
 
 from paramalloc.data.documents import passages
-from paramalloc.evaluation.smallbench.items import ProbeTask
+from paramalloc.data.probes import ProbeTask
 
 NGRAM_WORDS = 13
 # What is shorter stands in any large text by chance: of SST-2's phrases of four words 1.6 % are found in 34 MB of

@@ -210,12 +210,16 @@ BAD_MOODS = """
 sad miserable dreadful terrible gloomy awful dismal tragic horrible unlucky bleak wretched painful rotten bitter sorry
 lonely grim dreary nasty stressful mournful hopeless tiresome disastrous
 """.split()
-GOOD_WORDS = "good excellent enjoyable pleasing satisfying brilliant fantastic agreeable worthwhile superior".split()
-BAD_WORDS = "bad poor disappointing annoying upsetting boring frustrating regrettable pointless inferior".split()
+# Each word stands beside its synonym: the first two, the next two, and so on.
+GOOD_WORDS = (
+    "good excellent enjoyable pleasing satisfying worthwhile brilliant fantastic agreeable pleasurable".split()
+)
+BAD_WORDS = "bad poor disappointing frustrating annoying upsetting boring tedious regrettable unfortunate".split()
 
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
-# Three months a season, beginning with December.
+SEASONS = "winter spring summer autumn".split()
+# One line a season of three months, beginning with December.
 WEATHER = [
     "snowy frosty icy foggy stormy cloudy windy grey".split(),
     "rainy breezy showery misty mild cloudy windy clear".split(),
@@ -233,7 +237,8 @@ YEARS = [str(year) for year in range(1780, 1920)]
 COLOURS = (
     "red blue green yellow brown black white grey purple pink silver golden crimson scarlet turquoise beige".split()
 )
-MATERIALS = "wood iron clay glass wool silk leather cotton straw copper brass marble wax stone steel ivory".split()
+BURNING_MATERIALS = "wood wool silk leather cotton straw wax paper".split()
+FIREPROOF_MATERIALS = "iron clay glass copper brass marble stone steel".split()
 
 # Theme: the kinds of things found there | its places, with their prepositions.
 THEMES = [

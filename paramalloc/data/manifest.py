@@ -48,7 +48,7 @@ from paramalloc.data import hub
 from paramalloc.data.corpus import Corpus, TextCorpus, open_corpus
 from paramalloc.data.synthetic import GENERATOR_VERSION
 from paramalloc.data.token_set import TokenSet, read_lengths, read_meta
-from paramalloc.files import write_json
+from paramalloc.files import atomic_write, write_json
 from paramalloc.results import ResultsFolder
 
 SCHEMA_VERSION = 1
@@ -62,8 +62,15 @@ def write_manifest(
     folder: ResultsFolder,
     contamination: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write and return the manifest of what `prepare_all` gave. Errors: UserError as `open_corpus`; OSError."""
+    """Write and return the manifest of what `prepare_all` gave, once each tokenizer lies beside it.
+
+    The copies make the results whole without the cache: `export` and `generate` read them.
+
+    Errors: UserError as `open_corpus`; OSError.
+    """
     manifest = make_manifest(config, token_sets, contamination)
+    for vocab_size, tokens in token_sets.items():
+        atomic_write(folder.tokenizer(vocab_size), tokens.tokenizer_file.read_bytes())
     write_json(folder.manifest, manifest)
     return manifest
 

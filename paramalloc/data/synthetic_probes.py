@@ -1,5 +1,8 @@
 """Zero-shot probes of the synthetic world: tone, kinds of things, yes or no, and synonyms, two choices each.
 
+Each task asks by turns for one of a few plain facts, which a small model knows after some hundred thousand tokens,
+and for one of many, which takes it millions; so a score rises early and has room left.
+
 A probe is the beginning of a document that the source might have written: its opening, and a sentence cut before the
 word that follows from what was said. The source itself could go on with one of the two choices, never with the other.
 
@@ -22,8 +25,8 @@ import numpy as np
 
 from paramalloc.data import lexicon
 from paramalloc.data.grammar import Block, Genre, Random
+from paramalloc.data.probes import Probe, ProbeTask
 from paramalloc.data.synthetic import OPENINGS, grammar
-from paramalloc.evaluation.smallbench.items import Probe, ProbeTask
 
 # Not stories: who a hero is and meets fills 13 words in a row that come again in a corpus of a few megabytes, so that
 # the check for training text would take out some of their probes.
@@ -32,7 +35,7 @@ _GENRES = ("letter", "lesson")
 
 @dataclass(frozen=True)
 class _Question:
-    """What a task asks: how templates go on before the answer, the answer itself, and which answers may be rivals.
+    """What is asked: how templates go on before the answer, the answer itself, and which answers may be rivals.
 
     Each of `endings` is a pair of consecutive parts of a sentence's template; the second one, with a single slot, is
     the answer.
@@ -50,6 +53,10 @@ def synthetic_tasks(examples: int, seed: int) -> tuple[ProbeTask, ...]:
     return tuple(ProbeTask(name, tuple(islice(_probes(name, seed), examples))) for name in _QUESTIONS)
 
 
+def _any_other(one: str, other: str) -> bool:
+    return True
+
+
 def _opposite_tones(one: str, other: str) -> bool:
     """Of a good and a bad mood; plain manners, such as `slowly`, tell nothing and have no rival."""
     return any(a in lexicon.GOOD_MANNERS and b in lexicon.BAD_MANNERS for a, b in ((one, other), (other, one)))
@@ -59,23 +66,45 @@ def _same_adjective(one: str, other: str) -> bool:
     return one.split(" , ")[1] == other.split(" , ")[1]
 
 
+def _same_tone_not_synonyms(one: str, other: str) -> bool:
+    for words in (lexicon.GOOD_WORDS, lexicon.BAD_WORDS):
+        if one in words and other in words:
+            return words.index(one) // 2 != words.index(other) // 2
+    return False
+
+
 def _unrelated_adjectives(one: str, other: str) -> bool:
     """Neither synonyms nor opposites; both plain words or both their less frequent synonyms."""
     groups = [next(group for group in lexicon.ADJECTIVES if word in group) for word in (one, other)]
     return groups[0] != groups[1] and groups[0].index(one) % 2 == groups[1].index(other) % 2
 
 
+# Each task asks in turn for one of a few plain facts, learnt early, and for one of many facts, learnt late.
 _QUESTIONS = {
-    # "... wept" -> "bitterly", not "merrily"
-    "sentiment": _Question((("{e:deed|mood}", "{d:manner|mood}"),), _opposite_tones),
-    # "a carrot is" -> "a vegetable", not "a garment"
-    "entailment": _Question((("{n.a:met|place} is", "{n.a_kind}"),), lambda one, other: True),
-    # "is it true that the hat of Ada Alton is new ?" -> "yes , new .", not "no , new ." (which "... is old ?" has)
-    "yes_no": _Question(
-        (("is {a:look|n} ?", "yes , {a} ."), ("is {a.opposite:look|n} ?", "no , {a} .")), _same_adjective
+    "sentiment": (
+        # "... Hector began to sob" -> "sadly", not "gladly"
+        _Question((("{friend} began to {e.base:deed|mood}", "{mood.tone}"),), _any_other),
+        # "... wept" -> "bitterly", not "merrily"
+        _Question((("{e:deed|mood}", "{d:manner|mood}"),), _opposite_tones),
     ),
-    # "the hat of Ada Alton is new , in other words" -> "modern", not "heavy"
-    "paraphrase": _Question((("is {a:look|n} , in other words", "{a.synonym}"),), _unrelated_adjectives),
+    "entailment": (
+        # "... Ivy Linman left on an October" -> "autumn", not "spring"
+        _Question((("left on {u.a:month}", "{u.season}"),), _any_other),
+        # "a carrot is" -> "a vegetable", not "a garment"
+        _Question((("{n.a:met|place} is", "{n.a_kind}"),), _any_other),
+    ),
+    "yes_no": (
+        # "what burns ? copper" -> "no", not "yes"
+        _Question((("what burns ? {y:material}", "{y.burns}"),), _any_other),
+        # "the hat of Ada Alton is new ?" -> "yes , new .", not "no , new ." (which "... is old ?" has)
+        _Question((("is {a:look|n} ?", "yes , {a} ."), ("is {a.opposite:look|n} ?", "no , {a} .")), _same_adjective),
+    ),
+    "paraphrase": (
+        # "words that mean the same : excellent" -> "good", not "pleasing"
+        _Question((("mean the same : {j:judgement|mood}", "{j.synonym}"),), _same_tone_not_synonyms),
+        # "the hat of Ada Alton is new , in other words" -> "modern", not "heavy"
+        _Question((("is {a:look|n} , in other words", "{a.synonym}"),), _unrelated_adjectives),
+    ),
 }
 
 
@@ -128,7 +157,16 @@ class _Template:
 
 
 def _probes(name: str, seed: int) -> Iterator[Probe]:
-    question = _QUESTIONS[name]
+    dice = random.Random(f"paramalloc probes {seed} {name}").random
+    in_turn = zip(*(_pairs(question, dice) for question in _QUESTIONS[name]), strict=True)
+    cuts = chain.from_iterable(pair for pairs in in_turn for pair in pairs)
+    for number, (cut, rival) in enumerate(cuts):
+        one, other = sorted((cut.answer, rival))
+        yield cut.probe(f"{name}-{number}", (one, other))
+
+
+def _pairs(question: _Question, dice: Random) -> Iterator[tuple[tuple[_Cut, str], tuple[_Cut, str]]]:
+    """Mirrored pairs of cuts, each cut with its wrong choice; endless."""
     templates = [
         _Template(genre, block, *ending)
         for kind, genre in zip(OPENINGS, grammar().genres, strict=True)
@@ -138,12 +176,17 @@ def _probes(name: str, seed: int) -> Iterator[Probe]:
         if " ".join(ending) in block.text
     ]
     rivals = _rivals(chain.from_iterable(template.probabilities() for template in templates), question.may_be_rivals)
-    dice = random.Random(f"paramalloc probes {seed} {name}").random
-    cuts = (templates[int(dice() * len(templates))].draw(dice) for _ in iter(int, 1))
-    mirrored = chain.from_iterable(_mirrored(cuts, rivals))
-    for number, cut in enumerate(mirrored):
-        one, other = sorted((cut.answer, rivals[cut.answer]))
-        yield cut.probe(f"{name}-{number}", (one, other))
+    waiting: defaultdict[str, deque[_Cut]] = defaultdict(deque)
+    while True:
+        cut = templates[int(dice() * len(templates))].draw(dice)
+        if cut.answer not in rivals:
+            continue
+        partners = waiting[rivals[cut.answer]]
+        if partners:
+            partner = partners.popleft()
+            yield (partner, cut.answer), (cut, partner.answer)
+        else:
+            waiting[cut.answer].append(cut)
 
 
 def _rivals(probabilities: Iterable[tuple[str, float]], may_be_rivals: Callable[[str, str], bool]) -> dict[str, str]:
@@ -160,16 +203,3 @@ def _rivals(probabilities: Iterable[tuple[str, float]], may_be_rivals: Callable[
             waiting.remove(rival)
             rivals |= {answer: rival, rival: answer}
     return rivals
-
-
-def _mirrored(cuts: Iterable[_Cut], rivals: dict[str, str]) -> Iterator[tuple[_Cut, _Cut]]:
-    """Pairs of cuts, each with the other's answer as its wrong choice, as soon as the second one is drawn."""
-    waiting: defaultdict[str, deque[_Cut]] = defaultdict(deque)
-    for cut in cuts:
-        if cut.answer not in rivals:
-            continue
-        partners = waiting[rivals[cut.answer]]
-        if partners:
-            yield partners.popleft(), cut
-        else:
-            waiting[cut.answer].append(cut)

@@ -30,7 +30,6 @@ def world() -> World:
     domains: Domains = {
         name: {PLAIN: list(words)}
         for name, words in {
-            "month": lex.MONTHS,
             "weekday": lex.WEEKDAYS,
             "clock": lex.CLOCK,
             "number": lex.NUMBERS,
@@ -40,21 +39,25 @@ def world() -> World:
             "surname": ["".join(parts) for parts in product(lex.SURNAME_HEADS, lex.SURNAME_TAILS)],
             "weather": dict.fromkeys(word for season in lex.WEATHER for word in season),
             "manner": lex.GOOD_MANNERS + lex.BAD_MANNERS + lex.PLAIN_MANNERS,
-            "judgement": lex.GOOD_WORDS + lex.BAD_WORDS,
             "job": lex.JOBS,
             "colour": lex.COLOURS,
-            "material": lex.MATERIALS,
             "kind": kinds,
             "town": ["".join(parts) for parts in product(lex.TOWN_HEADS, lex.TOWN_TAILS)],
         }.items()
     }
+    domains["month"] = {
+        PLAIN: lex.MONTHS,
+        "season": [lex.SEASONS[_season(month)] for month in range(len(lex.MONTHS))],
+    }
+    domains["material"] = _material_forms()
+    domains["judgement"] = _judgement_forms()
     domains["mood"] = _mood_forms()
     domains["adjective"] = _adjective_forms()
     domains["verb"] = _verb_forms(kinds)
     domains["place"] = _place_forms()
     domains["noun"] = _noun_forms(kinds, domains, dice)
     domains["name"] = _name_forms(domains, dice)
-    for name in ("job", "kind", "judgement"):
+    for name in ("job", "kind", "month"):
         domains[name]["a"] = _with_article(domains[name][PLAIN])
     return World(domains, _tables(domains, kinds, dice))
 
@@ -82,7 +85,7 @@ def _zipf(items: Sequence[int], exponent: float) -> Row:
 
 
 def _with_article(words: Iterable[str]) -> list[str]:
-    return [f"{'an' if word[0] in 'aeiou' and word not in lex.CONSONANT_SOUND else 'a'} {word}" for word in words]
+    return [f"{'an' if word[0] in 'aeiouAO' and word not in lex.CONSONANT_SOUND else 'a'} {word}" for word in words]
 
 
 def _plural(noun: str) -> str:
@@ -113,13 +116,29 @@ def _ends_in_y(word: str) -> bool:
     return word.endswith("y") and word[-2] not in "aeiou"
 
 
+def _season(month: int) -> int:
+    """Of a month counted from January as 0: winter is December to February."""
+    return (month + 1) % 12 // 3
+
+
+def _material_forms() -> dict[str, list[str]]:
+    burning, fireproof = lex.BURNING_MATERIALS, lex.FIREPROOF_MATERIALS
+    return {PLAIN: burning + fireproof, "burns": ["yes"] * len(burning) + ["no"] * len(fireproof)}
+
+
+def _judgement_forms() -> dict[str, list[str]]:
+    words = lex.GOOD_WORDS + lex.BAD_WORDS
+    synonyms = [word for one, other in zip(words[::2], words[1::2], strict=True) for word in (other, one)]
+    return {PLAIN: words, "a": _with_article(words), "synonym": synonyms}
+
+
 def _mood_forms() -> dict[str, list[str]]:
     good, bad = len(lex.GOOD_MOODS), len(lex.BAD_MOODS)
     words = lex.GOOD_MOODS + lex.BAD_MOODS
     return {
         PLAIN: words,
         "a": _with_article(words),
-        "verdict": ["good"] * good + ["bad"] * bad,
+        "tone": ["gladly"] * good + ["sadly"] * bad,
         "wish": ["hoped"] * good + ["feared"] * bad,
     }
 
@@ -176,13 +195,13 @@ def _tables(domains: Domains, kinds: dict[str, list[list[str]]], dice: _Dice) ->
         name: Table(name, [dice.row(index[name].values(), exponent)])
         for name, exponent in {
             "name": 0.4, "surname": 0.4, "noun": 0.6, "mood": 0.6, "month": 0.3, "weekday": 0.3, "clock": 0.2,
-            "time": 0.3, "day": 0.1, "year": 0.3, "number": 0.3, "colour": 0.3, "town": 0.5,
+            "time": 0.3, "day": 0.1, "year": 0.3, "number": 0.3, "colour": 0.3, "town": 0.5, "material": 0.3,
         }.items()
     }  # fmt: skip
     tables["move"] = Table("verb", [dice.row((index["verb"][_past(verb)] for verb in lex.MOVES), 0.4)])
     tables["weather"] = Table(
         "weather",
-        [_zipf([index["weather"][w] for w in lex.WEATHER[(m + 1) % 12 // 3]], 0.4) for m in range(len(lex.MONTHS))],
+        [_zipf([index["weather"][w] for w in lex.WEATHER[_season(m)]], 0.4) for m in range(len(lex.MONTHS))],
         "month",
     )
     for name, fact in (("kind", "noun"), ("job", "name")):

@@ -15,9 +15,7 @@ import torch
 from paramalloc.data.token_set import HeldOut
 from paramalloc.evaluation.units import Score
 from paramalloc.model import IGNORED_TARGET, Transformer
-from paramalloc.numerics import Numerics
-
-_LOGIT_ELEMENTS_PER_BATCH = {"cpu": 2**24, "cuda": 2**28}
+from paramalloc.numerics import Numerics, scoring_batch_size
 
 
 def sample_documents(held_out: HeldOut, max_bytes: float) -> HeldOut:
@@ -51,7 +49,7 @@ def nats_per_document(model: Transformer, held_out: HeldOut, end_of_text: int, n
     length = model.shape.context_length
     windows = _windows(held_out.starts, length)
     windows.sort(key=lambda window: window.size)  # neighbours of like length waste little padding
-    per_batch = max(1, _LOGIT_ELEMENTS_PER_BATCH[numerics.device.type] // (length * model.shape.vocab_size))
+    per_batch = scoring_batch_size(length, model.shape.vocab_size, numerics.device)
     nats = np.zeros(len(held_out.starts) - 1)
     was_training = model.training
     model.eval()

@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from paramalloc.allocation import Shape
 from paramalloc.config import SweepConfig
-from paramalloc.data.prepare import cached
-from paramalloc.data.tokenizer import load_tokenizer, tokenizer_hash
+from paramalloc.data.source_files import sha256_of_file
 from paramalloc.errors import UserError
 from paramalloc.files import read_json
 from paramalloc.model import Transformer
@@ -58,7 +57,7 @@ def load_trained(path: Path, which: WhichCheckpoint = "auto") -> TrainedModel:
         config=config,
         metrics=metrics,
         model=model.eval(),
-        tokenizer_file=_tokenizer_file(config, ResultsFolder(folder.root), metrics),
+        tokenizer_file=_tokenizer_file(ResultsFolder(folder.root), metrics),
         checkpoint=name,
         step=checkpoint.step,
         last_step=last_step,
@@ -105,20 +104,14 @@ def _choose(folder: TrialFolder, which: WhichCheckpoint) -> tuple[str, Checkpoin
     return "last", last, last.step
 
 
-def _tokenizer_file(config: SweepConfig, results: ResultsFolder, metrics: dict[str, Any]) -> Path:
-    """tokenizer.json in the cache of prepared text. Errors: UserError when it is gone or another one."""
-    tokens = cached(config.data, metrics["vocab_size"])
-    if tokens is None:
-        raise UserError(
-            "data.cache_dir",
-            f"'{config.data.cache_dir}' without the tokenizer of {metrics['vocab_size']:,} entries",
-            f"make it again with `python -m paramalloc data prepare {results.sweep}`",
-        )
-    found = tokenizer_hash(load_tokenizer(tokens.tokenizer_file))
+def _tokenizer_file(results: ResultsFolder, metrics: dict[str, Any]) -> Path:
+    """tokenizer.json in the results folder. Errors: UserError when it is gone or another one."""
+    file = results.tokenizer(metrics["vocab_size"])
+    again = f"write it again with `python -m paramalloc data prepare {results.sweep} --results {results.root}`"
+    if not file.exists():
+        raise UserError(str(file), "no such file", again)
+    found = sha256_of_file(file)
     if found != metrics["tokenizer_hash"]:
-        raise UserError(
-            str(tokens.tokenizer_file),
-            f"the tokenizer {found[:12]}, not {metrics['tokenizer_hash'][:12]} that the weights were trained with",
-            "export with the text and the versions that the sweep ran with",
-        )
-    return tokens.tokenizer_file
+        got = f"the tokenizer {found[:12]}, not {metrics['tokenizer_hash'][:12]} that the weights were trained with"
+        raise UserError(str(file), got, f"{again}, with the text and the versions that the sweep ran with")
+    return file

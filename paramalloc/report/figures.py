@@ -6,6 +6,7 @@ Always holds: only what the trials' files say is drawn; a figure whose data are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from matplotlib.figure import Figure
 
@@ -15,21 +16,31 @@ from paramalloc.report.knob_axis import KnobAxis
 from paramalloc.report.knob_figure import KnobFigure
 from paramalloc.report.learning_rates import draw_rates, rate_searches
 from paramalloc.report.load import SweepResults
+from paramalloc.report.sanity_figures import draw_sanity_figures
 from paramalloc.report.style import looks, save, style
+from paramalloc.report.token_lengths_figure import NAME as TOKEN_LENGTHS
+from paramalloc.report.token_lengths_figure import write_token_lengths
 from paramalloc.report.variants import bits_per_byte_factor, measure, variant_results
 from paramalloc.results import KILLED, ResultsFolder
 
 _RATES_CAPTION = (
     "dev loss after the ranking against learning rate; rings: each variant's best; crosses: runs that did not finish"
 )
+_CHECK_CAPTIONS = {
+    "overfit": "memorizing a little text: loss against optimiser steps",
+    "lr_find": "range test: loss while the learning rate rises",
+}
+Section = Literal["results", "sanity", "data"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure on disk: `figures/<name>.png` and `.svg`."""
+    """One figure on disk, `figures/<name>.png` and `.svg`, and the section of the report that shows it."""
 
     name: str
     caption: str
+    section: Section = "results"
 
 
 def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
@@ -38,11 +49,17 @@ def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
         drawn = make_figures(results)
         for picture, figure in drawn:
             save(figure, folder.figures, picture.name)
-    return [picture for picture, _ in drawn]
+    pictures = [picture for picture, _ in drawn]
+    checked = draw_sanity_figures(folder, [variant["name"] for variant in results.plan["variants"]])
+    pictures += [Picture(name, _CHECK_CAPTIONS[kind], "sanity") for kind, name in checked.items()]
+    if results.manifest:
+        write_token_lengths(folder)
+        pictures.append(Picture(TOKEN_LENGTHS, "how long the documents are, in tokens", "data"))
+    return pictures
 
 
 def make_figures(results: SweepResults) -> list[tuple[Picture, Figure]]:
-    """The figures, not written yet; call it within `style()`."""
+    """The figures of the results, not written yet; call it within `style()`."""
     config, variants = results.config, variant_results(results)
     names, unit = [variant.name for variant in variants], measure(config)
     appearance, knob = looks(names, config.baseline_name), swept_knob(config, results.plan)

@@ -7,7 +7,7 @@ the history it has; trials come in the order stage, variant (the baseline first)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,13 @@ from paramalloc.sweep_file import load_sweep
 UNFINISHED = "unfinished"
 STAGES = (RANKING, FINALISTS)
 Json = dict[str, Any]
+CHECK_FIELDS = {  # what is read of a sanity check, by its kind
+    "overfit": {"passed", "message", "target_loss", "evidence"},
+    "lr_find": {
+        "passed", "message", "suggestion", "unstable_above", "configured", "learning_rates", "losses", "smoothed",
+    },
+}  # fmt: skip
+_ANEW = "restore the file, or run the sweep afresh"
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,20 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """A results folder in memory. `attempts`: which trial held a node when; `cost` is None before it was written."""
+    """A results folder in memory.
+
+    attempts: which trial held a node when.
+    checks: outcomes of the sanity stage by kind, `overfit` and `lr_find`, and by variant.
+    manifest, cost: None before they were written.
+    """
 
     config: SweepConfig
     plan: Json
     trials: tuple[Trial, ...]
     decisions: tuple[Json, ...]
     attempts: tuple[Attempt, ...]
+    checks: dict[str, dict[str, Json]]
+    manifest: Json | None
     cost: Json | None
 
     def decided(self, kind: str) -> Json | None:
@@ -92,8 +106,31 @@ def load_results(folder: ResultsFolder) -> SweepResults:
         trials=tuple(trials),
         decisions=tuple(read_jsonl(folder.decisions)),
         attempts=tries,
+        checks=load_checks(folder, [variant.name for variant in config.variants]),
+        manifest=_read(folder.manifest) if folder.manifest.exists() else None,
         cost=_read(folder.cost_summary) if folder.cost_summary.exists() else None,
     )
+
+
+def load_checks(folder: ResultsFolder, variants: Sequence[str]) -> dict[str, dict[str, Json]]:
+    """What the sanity checks of these variants found, by kind and variant. Errors: UserError for a damaged file."""
+    files = {
+        "overfit": {name: folder.overfit(name) for name in variants},
+        "lr_find": {name: folder.lr_find(name) for name in variants},
+    }
+    return {
+        kind: {name: _read_check(kind, file) for name, file in by_variant.items() if file.exists()}
+        for kind, by_variant in files.items()
+    }
+
+
+def _read_check(kind: str, file: Path) -> Json:
+    advice = "delete it; the sweep, or a command of that name, tries it out again"
+    check = _read(file, advice)
+    lacking = CHECK_FIELDS[kind] - check.keys()
+    if lacking:
+        raise UserError(str(file), f"no {', '.join(sorted(lacking))} in it", advice)
+    return check
 
 
 def _stage_trials(folder: ResultsFolder, stage: str, started: dict[tuple[str, str], str]) -> Iterator[Trial]:
@@ -128,11 +165,11 @@ def _seed(trial: Trial) -> float:
     return float(trial.metrics["seed"]) if trial.metrics else math.inf
 
 
-def _read(path: Path) -> Json:
+def _read(path: Path, advice: str = _ANEW) -> Json:
     try:
         value = read_json(path)
     except ValueError as error:
-        raise UserError(str(path), f"no valid JSON ({error})", "restore the file, or run the sweep afresh") from error
+        raise UserError(str(path), f"no valid JSON ({error})", advice) from error
     if not isinstance(value, dict):
-        raise UserError(str(path), f"a {type(value).__name__}", "restore the file, or run the sweep afresh")
+        raise UserError(str(path), f"a {type(value).__name__}", advice)
     return value

@@ -19,8 +19,11 @@ _SUGGESTED, _CONFIGURED, _SHADE = "#D55E00", "#0072B2", "#eeeeee"
 _PANEL_INCHES, _FRAME_INCHES = 1.35, 0.85
 
 
-def draw_lr_find(tests: Mapping[str, Json]) -> Figure:
-    """The figure of at least one range test, by variant."""
+def draw_lr_find(tests: Mapping[str, Json]) -> Figure | None:
+    """The figure of the variants' tests, by name; None where none saw a finite loss."""
+    tests = {name: test for name, test in tests.items() if test["smoothed"]}
+    if not tests:
+        return None
     figure = new_figure(_FRAME_INCHES + _PANEL_INCHES * max(len(tests), 1.4))
     panels = figure.subplots(len(tests), squeeze=False, sharex=True)[:, 0]
     for axes, (name, test) in zip(panels, tests.items(), strict=True):

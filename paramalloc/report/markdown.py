@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paramalloc.report.blocks import bullets, markdown_table
-from paramalloc.report.figures import Picture
+from paramalloc.report.figures import SECTIONS, Picture
 from paramalloc.report.findings import limits, mishaps, missing
 from paramalloc.report.formats import (
     DASH,
@@ -26,9 +26,12 @@ from paramalloc.report.formats import (
     with_spread,
 )
 from paramalloc.report.load import UNFINISHED, Json, SweepResults
+from paramalloc.report.preliminaries import data_section, sanity_section
+from paramalloc.report.scores import scores_section
 from paramalloc.report.smallbench import smallbench_section
 from paramalloc.report.variants import Measure, VariantResult, measure, variant_results
 from paramalloc.results import DIVERGED, FAILED, FINISHED, RANKING
+from paramalloc.sweep.decisions import KILL, LEARNING_RATE
 from paramalloc.sweep.selection import Comparison
 
 _SHORT_HASH = 12
@@ -37,16 +40,20 @@ _SHORT_HASH = 12
 def render_report(results: SweepResults, pictures: Sequence[Picture]) -> str:
     """The whole page. `pictures` are those that lie in figures/."""
     variants = variant_results(results)
+    shown = {section: [p for p in pictures if p.section == section] for section in SECTIONS}
     sections = [
         f"# {results.config.name}: sweep report",
         _verdict(results, variants),
         _setup(results, variants),
         "## Results",
         _table(results, variants),
-        _charts(pictures),
+        _charts(shown["results"]),
+        *scores_section(variants, one_tokenizer=measure(results.config).dev == "dev_ppl"),
         *smallbench_section(variants),
         "## Decisions",
         _decisions(results, variants),
+        *sanity_section(results, _gallery(shown["sanity"])),
+        *data_section(results.manifest, _gallery(shown["data"])),
         "## Cost",
         _cost(results.cost),
         "## Limits of this result",
@@ -140,10 +147,9 @@ def _seed_counts(variants: list[VariantResult]) -> str:
 
 def _row(variant: VariantResult, unit: Measure, won: bool) -> list[str]:
     plan, score = variant.plan, variant.ranking_score
-    name = f"**{variant.name}**" if won else variant.name
     final = {field: variant.over_seeds(field) for field in (unit.dev, "dev_bpb", unit.test)}
     return [
-        f"{name} (baseline)" if variant.is_baseline else name,
+        f"**{variant.label}**" if won else variant.label,
         " / ".join(str(plan[key]) for key in ("d_model", "n_layers", "n_heads", "d_ff")),
         compact(plan["total_params"]),
         percent(plan["embedding_share"]),
@@ -169,19 +175,26 @@ def _ranking_state(variant: VariantResult) -> str:
 def _charts(pictures: Sequence[Picture]) -> str:
     if not pictures:
         return "No run has been evaluated yet, so there is nothing to draw."
-    shown = pictures[:2]
-    cells = [f"![{picture.caption}](figures/{picture.name}.png)" for picture in shown]
-    table = markdown_table([picture.caption[0].upper() + picture.caption[1:] for picture in shown], [cells], left=2)
     more = [f"[{p.caption}](figures/{p.name}.png)" for p in pictures[2:]]
-    return table + (f"\n\nSee also the {listed(more)}." if more else "")
+    return _gallery(pictures[:2]) + (f"\n\nSee also the {listed(more)}." if more else "")
+
+
+def _gallery(pictures: Sequence[Picture]) -> str:
+    """Pictures side by side below their captions; nothing where there is none."""
+    if not pictures:
+        return ""
+    cells = [f"![{picture.caption}](figures/{picture.name}.png)" for picture in pictures]
+    heads = [picture.caption[0].upper() + picture.caption[1:] for picture in pictures]
+    return markdown_table(heads, [cells], left=len(pictures))
 
 
 def _decisions(results: SweepResults, variants: list[VariantResult]) -> str:
     rule = results.config.ranking.kill_rule
-    said = [row["text"] for row in results.decisions if row["decision"] == "kill"]
+    rates = [f"{row['reason']} (taken)" for row in results.decisions if row["decision"] == LEARNING_RATE]
+    said = [row["text"] for row in results.decisions if row["decision"] == KILL]
     if not said:
         said = ["no variant has been killed" + ("" if rule.enabled else ": the kill rule was off")]
-    said += mishaps(results)
+    said = rates + said + mishaps(results)
     promotion = results.decided("promote")
     if promotion:
         said.append(f"finalists: {listed(promotion['variants'])} ({promotion['reason']})")

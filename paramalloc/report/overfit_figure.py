@@ -34,7 +34,7 @@ def draw_overfit(checks: Mapping[str, Json], looks: Mapping[str, Look]) -> Figur
         (check,) = trained.values()
         for level, meaning in _LEVELS.items():
             axes.axhline(check["evidence"]["levels"][level], color=GREY, lw=0.7, ls=":", zorder=1)
-            _note(axes, check["evidence"]["levels"][level], meaning)
+            _note(axes, check["evidence"]["levels"][level], meaning, below=level == "unigram")
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     plain_ticks(axes.yaxis)
@@ -60,9 +60,10 @@ def _points(attempt: Json) -> tuple[list[int], list[float]]:
     return list(range(1, len(losses) + 1)), losses
 
 
-def _note(axes: Axes, loss: float, text: str, left: bool = False) -> None:
-    """Small words above a level, at the end of it where curves are not: they run from upper left to lower right."""
+def _note(axes: Axes, loss: float, text: str, left: bool = False, below: bool = False) -> None:
+    """Small words at a level, at the end of it where curves are not: they run from upper left to lower right."""
     axes.annotate(
-        text, (0 if left else 1, loss), xycoords=axes.get_yaxis_transform(), xytext=(3 if left else 0, 1.5),
-        textcoords="offset points", ha="left" if left else "right", va="bottom", fontsize="small", color=GREY,
+        text, (0 if left else 1, loss), xycoords=axes.get_yaxis_transform(),
+        xytext=(3 if left else 0, -2 if below else 1.5), textcoords="offset points", ha="left" if left else "right",
+        va="top" if below else "bottom", fontsize="small", color=GREY,
     )  # fmt: skip

@@ -44,6 +44,10 @@ class VariantResult:
     finals: tuple[Trial, ...]
 
     @property
+    def label(self) -> str:
+        return f"{self.name} (baseline)" if self.is_baseline else self.name
+
+    @property
     def ranking(self) -> Trial | None:
         """The ranking run that stands for the variant: the best that finished, else the one that got furthest."""
         finished = [run for run in self.ranking_runs if run.status == FINISHED]

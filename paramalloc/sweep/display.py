@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED
-from paramalloc.sweep.recorder import RUNNING, StageRecorder, TrialState
+from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState
 
 PLAIN_INTERVAL_SECONDS = 15.0
 _COLOURS = {RUNNING: "cyan", FINISHED: "green", KILLED: "yellow", DIVERGED: "red", FAILED: "red"}
@@ -91,15 +92,15 @@ def stage_table(stage: StageRecorder) -> Table:
         justify: JustifyMethod = "left" if header in ("trial", "state") else "right"
         table.add_column(header, justify=justify, no_wrap=True)
     for trial in stage.trials.values():
-        rate = tokens_per_second(trial)
+        rate, left = trial.tokens_per_second, trial.task.budget_tokens - trial.tokens
         table.add_row(
             trial.task.name + (" *" if trial.task.is_baseline else ""),
             f"{trial.tokens / 1e6:.2f}/{trial.task.budget_tokens / 1e6:.2f}",
             f"{_ppl(trial):.2f}" if trial.rows else "",
             _gap(stage, trial),
-            Text(_state(trial), style=_COLOURS.get(trial.status, "dim")),
+            Text(_state(stage, trial), style=_COLOURS.get(trial.status, "dim")),
             f"{rate:,.0f}" if rate else "",
-            duration((trial.task.budget_tokens - trial.tokens) / rate) if rate and _state(trial) == RUNNING else "",
+            duration(left / rate) if rate and left > 0 and trial.status == RUNNING else "",
         )
     return table
 
@@ -112,13 +113,7 @@ def plain_line(stage: StageRecorder) -> str:
         for trial in stage.trials.values()
         if trial.status == RUNNING
     ]
-    return f"{_remaining(stage)}: {', '.join(running) or 'waiting for a machine'}"
-
-
-def tokens_per_second(trial: TrialState) -> float | None:
-    """Training speed since the trial's first step, None before its first evaluation."""
-    seconds = trial.rows[-1]["training_seconds"] if trial.rows else 0.0
-    return trial.tokens / seconds if seconds else None
+    return f"{_remaining(stage)}: {', '.join(running) or _waiting(stage)}"
 
 
 def duration(seconds: float) -> str:
@@ -135,16 +130,21 @@ def _remaining(stage: StageRecorder) -> str:
     trials = list(stage.trials.values())
     done = sum(trial.done for trial in trials)
     name = trials[0].task.stage
-    rates = [rate for trial in trials if trial.status == RUNNING and (rate := tokens_per_second(trial))]
+    rates = [rate for trial in trials if trial.status == RUNNING and (rate := trial.tokens_per_second)]
     left = sum(trial.task.budget_tokens - trial.tokens for trial in trials if not trial.done)
     eta = f", about {duration(left / sum(rates))} left" if rates and left else ""
     return f"{name}: {done} of {len(trials)} done{eta}"
 
 
-def _state(trial: TrialState) -> str:
+def _state(stage: StageRecorder, trial: TrialState) -> str:
     """The status, but `scoring` for a trial that has trained to its end and is measured on all of dev and test."""
-    trained = trial.tokens >= trial.task.budget_tokens
-    return "scoring" if trial.status == RUNNING and trained else trial.status
+    if trial.status == RUNNING and trial.tokens >= trial.task.budget_tokens:
+        return "scoring"
+    return _waiting(stage) if trial.status == WAITING and stage.waiting_for else trial.status
+
+
+def _waiting(stage: StageRecorder) -> str:
+    return f"waiting: {stage.waiting_for}" if stage.waiting_for else "waiting for a machine"
 
 
 def _ppl(trial: TrialState) -> float:

@@ -34,21 +34,17 @@ from paramalloc.sweep.display import Display
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.metrics import git_sha
+from paramalloc.sweep.nodes import NodeWatch
 from paramalloc.sweep.probes import sweep_probes
-from paramalloc.sweep.recorder import StageRecorder, TrialState
-from paramalloc.sweep.runner import (
-    Cluster,
-    NodeWatch,
-    measure_alone,
-    ray_session,
-    require_room,
-    run_checks,
-    run_stage,
-)
-from paramalloc.sweep.sanity import LR_FIND, Check, checks, passed, rate_warning, suggested_rates
+from paramalloc.sweep.ray_session import Cluster, is_cluster, ray_session, require_room
+from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.runner import run_stage
+from paramalloc.sweep.sanity import LR_FIND, Check, checks, passed, rate_decisions, rate_warning, suggested_rates
 from paramalloc.sweep.selection import RankedRun, SeedScore, Verdict, best_runs, decide, promote
+from paramalloc.sweep.side_jobs import measure_alone, run_checks
 from paramalloc.sweep.tasks import TrialTask, baseline_of, finalist_tasks, ranking_tasks
 from paramalloc.sweep.trial import CheckOutcome
+from paramalloc.sweep.trial_state import TrialState
 from paramalloc.sweep.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import dump_sweep, load_sweep
 
@@ -126,6 +122,8 @@ class _Stages:
         """Sanity, ranking, promotion, finalists, verdict; also returns the names of trials that failed."""
         with ExitStack() as self._stack:
             self._check_sanity()
+            for row in rate_decisions(self.plan, self.folder):
+                self._record(row.pop("decision"), SANITY, **row)
             tasks = ranking_tasks(self.plan, suggested_rates(self.plan, self.folder))
             rule = self.plan.config.ranking.kill_rule
             judge = KillRule(baseline_of(tasks), rule.margin_ppl, rule.window_tokens) if rule.enabled else None
@@ -166,11 +164,10 @@ class _Stages:
 
     def _keep(self, check: Check, result: dict[str, Any]) -> None:
         """A check that broke down has no curve to keep, only its traceback."""
-        file = check.file(self.folder)
         if "traceback" in result:
-            atomic_write(file.with_suffix(".error.txt"), result["traceback"])
+            atomic_write(self.folder.check_error(check.name), result["traceback"])
         else:
-            write_json(file, result)
+            write_json(check.file(self.folder), result)
 
     def _bill_check(self, check: Check, outcome: CheckOutcome) -> None:
         """A check is billed when it is over, with the times that its worker took down."""
@@ -193,12 +190,14 @@ class _Stages:
             retry_failed=_in_force(self.folder, followed_by) is None,
         )
         if recorder.missing:
-            cluster, watch = self._start()
+            cluster, nodes = self._start()
             self.display.show(recorder)
             try:
-                run_stage(recorder, self.data, cluster, watch)
+                run_stage(recorder, self.data, cluster, nodes)
             finally:
                 self.display.end_stage()
+        if recorder.epidemic:
+            raise SweepStoppedError(f"the sweep stops, since another trial would fare no better: {recorder.epidemic}")
         return recorder
 
     def _start(self) -> tuple[Cluster, NodeWatch]:
@@ -207,7 +206,9 @@ class _Stages:
             gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ""
             where = f"dashboard http://{cluster.dashboard}" if cluster.dashboard else "no dashboard"
             self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")
-            self._cluster = cluster, NodeWatch(self.journal)
+            nodes = NodeWatch(self.journal, agents=is_cluster())
+            self._stack.callback(nodes.close)
+            self._cluster = cluster, nodes
         return self._cluster
 
     def _measure_alone(self, finals: StageRecorder) -> None:

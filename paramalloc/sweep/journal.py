@@ -8,25 +8,43 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cost import ledger
 from cost.summary import summarize
-from cost.timeline import MICROSECONDS, attempts
+from cost.timeline import MICROSECONDS, Attempt, attempts
 from paramalloc.config import CostConfig
 from paramalloc.files import append_jsonl, read_jsonl, write_json
 from paramalloc.results import ResultsFolder
 
+# A trial was called back from a machine with a spot notice; its worker was lost, with or without the machine.
+TRIAL_PREEMPTED, TRIAL_LOST, TRIAL_RESUMED = "trial_preempted", "trial_lost", "trial_resumed"
+
 
 @dataclass(frozen=True)
 class Spent:
-    """What all attempts at one trial together took; `cost_usd` is None where no price is known."""
+    """What all attempts at one trial together took; `lost_seconds` and `cost_usd` are None where unknown.
 
-    attempts: int
+    `preemptions`: how often its worker was lost or called back from a machine that was.
+    """
+
     wall_seconds: float
+    lost_seconds: float | None
+    preemptions: int
     cost_usd: float | None
+
+
+@dataclass(frozen=True)
+class OpenAttempt:
+    """An attempt at a trial whose driver died: it began at `tokens`, and went on until `ended` at least."""
+
+    session: str
+    node: str
+    began: float
+    ended: float
+    tokens: int
 
 
 class Journal:
@@ -60,28 +78,43 @@ class Journal:
     def bill(self, row: Callable[..., dict[str, Any]], time: float | None = None, **fields: Any) -> None:
         """Record something that money depends on, now or at `time`; `row` is one of the ledger's constructors."""
         when = self.clock() if time is None else time
-        append_jsonl(self.folder.events, row(time=when, session=self.session, **fields))
+        append_jsonl(self.folder.events, row(**{"time": when, "session": self.session, **fields}))
 
     def cost_summary(self) -> dict[str, Any]:
         """The bill so far, as it stands in COST_SUMMARY.json."""
-        return summarize(
-            read_jsonl(self.folder.events),
-            budget_usd=self.cost.budget_usd,
-            now=self.clock(),
-            fixed_usd_per_hour=self.cost.fixed_usd_per_hour,
-            tokens_by_trial=self.tokens,
-        )
+        return self._summarize(read_jsonl(self.folder.events))
 
     def spent(self, stage: str, trial: str) -> Spent:
-        """Attempts, wall time and dollars of one trial over all sessions so far."""
-        rows = ledger.parse(read_jsonl(self.folder.events))
-        own = [attempt for attempt in attempts(rows) if (attempt.stage, attempt.trial) == (stage, trial)]
-        billed = {(line["stage"], line["trial"]): line["usd"] for line in self.cost_summary()["by_trial"]}
+        """What one trial took over all sessions so far; to be asked when its last attempt is over."""
+        rows = read_jsonl(self.folder.events)
+        own = [one for one in attempts(ledger.parse(rows)) if (one.stage, one.trial) == (stage, trial)]
+        billed = {(line["stage"], line["trial"]): line["usd"] for line in self._summarize(rows)["by_trial"]}
+        about = [row for row in rows if (row.get("stage"), row.get("trial")) == (stage, trial)]
         return Spent(
-            attempts=len(own),
             wall_seconds=sum(attempt.end - attempt.start for attempt in own) / MICROSECONDS,
+            lost_seconds=_lost_seconds(own[:-1]),
+            preemptions=sum(row["event"] in (TRIAL_PREEMPTED, TRIAL_LOST) for row in about),
             cost_usd=billed.get((stage, trial)),
         )
+
+    def left_open(self) -> dict[tuple[str, str], OpenAttempt]:
+        """What earlier drivers left without an end, by (stage, trial)."""
+        found: dict[tuple[str, str], OpenAttempt] = {}
+        closes: dict[str, float] = {}
+        for row in read_jsonl(self.folder.events):
+            key, session = (row.get("stage", ""), row.get("trial", "")), row.get("session", self.session)
+            closes[session] = row["time"]
+            if row["event"] == "trial_start":
+                found[key] = OpenAttempt(session, row["node"], row["time"], row["time"], 0)
+            elif row["event"] == TRIAL_RESUMED and key in found:
+                found[key] = replace(found[key], tokens=row.get("tokens", 0))
+            elif row["event"] == "trial_end":
+                found.pop(key, None)
+        return {
+            key: replace(attempt, ended=closes[attempt.session])
+            for key, attempt in found.items()
+            if attempt.session != self.session
+        }
 
     def write_cost_summary(self) -> None:
         write_json(self.folder.cost_summary, self.cost_summary())
@@ -89,3 +122,18 @@ class Journal:
     def close(self) -> None:
         self.bill(ledger.session_end)
         self.write_cost_summary()
+
+    def _summarize(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return summarize(
+            rows,
+            budget_usd=self.cost.budget_usd,
+            now=self.clock(),
+            fixed_usd_per_hour=self.cost.fixed_usd_per_hour,
+            tokens_by_trial=self.tokens,
+        )
+
+
+def _lost_seconds(over: Sequence[Attempt]) -> float | None:
+    """Of attempts that were followed by another one; None where the loss of one is not known."""
+    lost = [attempt.lost for attempt in over]
+    return None if None in lost else sum(seconds or 0 for seconds in lost) / MICROSECONDS

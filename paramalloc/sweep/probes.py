@@ -22,8 +22,8 @@ from paramalloc.data.contamination import (
     probe_texts,
 )
 from paramalloc.data.corpus import Corpus, open_corpus
+from paramalloc.data.probes import ProbeTask
 from paramalloc.data.synthetic_probes import synthetic_tasks
-from paramalloc.evaluation.smallbench.items import ProbeTask
 from paramalloc.evaluation.smallbench.loading import draw, load_tasks
 from paramalloc.files import read_json, write_json
 

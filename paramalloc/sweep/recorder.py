@@ -7,45 +7,22 @@ the curves, so a trial that ran past the point where it lost is recorded as it s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from cost import ledger
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
 from paramalloc.plan import Plan
-from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder, TrialFolder
-from paramalloc.sweep.journal import Journal
+from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder
+from paramalloc.sweep.attempts import INTERRUPTED, MAX_DEATHS, Attempts
+from paramalloc.sweep.journal import TRIAL_LOST, TRIAL_PREEMPTED, TRIAL_RESUMED, Journal
 from paramalloc.sweep.kill_rule import Kill, KillRule
 from paramalloc.sweep.metrics import Outcome, trial_metrics
 from paramalloc.sweep.tasks import TrialTask, baseline_of
+from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState, millions
 from paramalloc.sweep.work import SweepData
 from paramalloc.sweep_file import dump_settings
 from paramalloc.telemetry import Origin
 from paramalloc.training.checkpoint import CheckpointStore
-
-WAITING, RUNNING = "waiting", "running"
-
-
-@dataclass
-class TrialState:
-    """What the driver knows of one trial; `status` is waiting, running, or one of metrics.json's."""
-
-    task: TrialTask
-    folder: TrialFolder
-    status: str = WAITING
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    finished: dict[str, Any] | None = None
-    started: dict[str, Any] | None = None
-    node: str | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.status not in (WAITING, RUNNING)
-
-    @property
-    def tokens(self) -> int:
-        return int(self.rows[-1]["tokens"]) if self.rows else 0
 
 
 class StageRecorder:
@@ -77,7 +54,18 @@ class StageRecorder:
     ) -> None:
         self.folder, self.plan, self.data, self.journal = folder, plan, data, journal
         self.rule, self.versions, self.changed, self.retry_failed = rule, versions, changed, retry_failed
-        self.trials = {task.name: TrialState(task, folder.trial(task.stage, task.name)) for task in tasks}
+        open_attempts = journal.left_open()
+        self.trials = {
+            task.name: TrialState(
+                task,
+                folder.trial(task.stage, task.name),
+                Attempts(task, journal, open_attempts.get((task.stage, task.name))),
+            )
+            for task in tasks
+        }
+        self.waiting_for: str | None = None  # why no trial can be placed, in words
+        self.epidemic: str | None = None  # the error that two trials ran into, in words
+        self._first_errors: dict[tuple[str, str], str] = {}
         self._baselines = baseline_of(tasks)
         self._recall()
 
@@ -87,9 +75,13 @@ class StageRecorder:
 
     @property
     def hopeless(self) -> bool:
-        """Whether no run of the baseline is left that could finish, so that nothing can be compared."""
+        """Whether going on is pointless: two trials ran into the same error, or no run of the baseline can finish."""
         baselines = [trial.status for trial in self.trials.values() if trial.task.is_baseline]
-        return all(status in (FAILED, DIVERGED) for status in baselines)
+        return self.epidemic is not None or all(status in (FAILED, DIVERGED) for status in baselines)
+
+    @property
+    def running(self) -> list[TrialState]:
+        return [trial for trial in self.trials.values() if trial.status == RUNNING]
 
     def baseline_of(self, trial: TrialState) -> TrialState:
         """The baseline's run that a challenger's is measured against."""
@@ -103,18 +95,31 @@ class StageRecorder:
             self.changed()
         return trial.done or self._verdict(trial) is not None
 
-    def ended(self, name: str, problem: str | None = None) -> None:
-        """The trial's process is gone. `problem` says why, when that was not its own doing."""
+    def ended(self, name: str) -> None:
+        """The trial's process is gone because it was told to stop, or had nothing more to do."""
         trial = self.trials[name]
-        if trial.done:
-            return
-        kill = self._verdict(trial)
-        if kill:
-            self._close_killed(trial, kill)
-        elif problem:
-            self._on_failed(trial, {"error": problem, "traceback": problem})
-        else:
+        if not trial.done and not self._closed_as_killed(trial):
             self.interrupted(name)
+        self.changed()
+
+    def lost(self, name: str, cause: str, machines_lost: Collection[str]) -> None:
+        """The trial's process is gone and is started anew, unless it has died too often without getting further.
+
+        Args:
+            cause: in words, of a death that the trial did not announce itself.
+            machines_lost: the nodes that this session has seen disappear.
+        """
+        trial = self.trials[name]
+        if trial.leaving:
+            trial.leaving = False
+        elif not trial.done and not self._closed_as_killed(trial):
+            trial.attempts.died(len(machines_lost))
+            deaths = trial.attempts.deaths_of_its_own(machines_lost)
+            trial.status = WAITING
+            self._tell(trial, TRIAL_LOST, f"{name} lost its worker: {cause}", node=trial.node)
+            if deaths >= MAX_DEATHS:
+                problem = f"its worker died {deaths} times at {millions(trial.tokens)} tokens; the last time: {cause}"
+                self._fail(trial, problem, problem)
         self.changed()
 
     def settings(self, task: TrialTask) -> dict[str, Any]:
@@ -138,27 +143,25 @@ class StageRecorder:
     def interrupted(self, name: str) -> None:
         """The trial was cut short from outside; it is carried on from its checkpoint another time."""
         trial = self.trials[name]
+        trial.attempts.cut()
+        trial.attempts.settle()
         if trial.status == RUNNING:
             trial.status = WAITING
-            self._bill_end(trial, "interrupted")
             self.changed()
 
     def _on_started(self, trial: TrialState, payload: dict[str, Any]) -> None:
         """An attempt begins, and sends the history its checkpoint knows: later rows on disk are to be redone."""
         again = trial.started is not None
-        if trial.status == RUNNING:  # its process was lost without a word
-            self._bill_end(trial, "interrupted")
-        trial.status, trial.started, trial.node = RUNNING, payload, payload["node"]
-        self._bill(ledger.trial_start, trial, variant=trial.task.variant, share=payload["share"])
+        tokens = payload["resumed_at_tokens"]
+        trial.status, trial.started, trial.node, trial.leaving = RUNNING, payload, payload["node"], False
+        trial.attempts.begin(payload["node"], payload["share"], tokens, trial.tokens_per_second)
         atomic_write(trial.folder.config, dump_settings(self.settings(trial.task)))
-        if payload["resumed_at_tokens"] or again:
+        if tokens or again:
             self._tell(
-                trial,
-                "trial_resumed",
-                f"{trial.task.name} carries on at {_millions(payload['resumed_at_tokens'])} tokens",
+                trial, TRIAL_RESUMED, f"{trial.task.name} carries on at {millions(tokens)} tokens", tokens=tokens
             )
         if self.rule:
-            self.rule.rewind(trial.task.name, payload["resumed_at_tokens"])
+            self.rule.rewind(trial.task.name, tokens)
         for row in payload["history"]:
             self._judge(trial, row)
         self._rewrite_history(trial, payload["history"])
@@ -169,6 +172,7 @@ class StageRecorder:
         if len(kept) < len(trial.rows):
             self._rewrite_history(trial, kept)
         trial.rows.append(row)
+        trial.attempts.reached(row["tokens"])
         self.journal.tokens[trial.task.stage, trial.task.name] = row["tokens"]
         append_jsonl(trial.folder.history, row)
         self._judge(trial, row)
@@ -192,15 +196,38 @@ class StageRecorder:
             trial,
             "trial_diverged",
             f"{trial.task.name} diverged: its loss, a gradient or a weight was not finite by "
-            f"{_millions(payload['tokens'])} tokens",
+            f"{millions(payload['tokens'])} tokens",
         )
 
+    def _on_preempted(self, trial: TrialState, payload: dict[str, Any]) -> None:
+        """It has left its machine with everything saved. One that had not begun there leaves no word."""
+        trial.leaving = True
+        if trial.status == RUNNING:
+            trial.status = WAITING
+            trial.attempts.end(INTERRUPTED, lost=0.0)
+            event = TRIAL_PREEMPTED if payload["by_notice"] else "trial_stopped"
+            text = f"{trial.task.name} left at {millions(payload['tokens'])} tokens with nothing lost"
+            self._tell(trial, event, f"{text}: {payload['reason']}", tokens=payload["tokens"], node=trial.node)
+
     def _on_failed(self, trial: TrialState, payload: dict[str, Any]) -> None:
-        atomic_write(trial.folder.error, payload["traceback"].rstrip() + "\n")
+        """A trial's own error: it is tried once more from its checkpoint; one that two trials share stops all."""
+        error, place, name = payload["error"], payload["place"], trial.task.name
+        trial.errors += 1
+        if trial.errors == 1:
+            first = self._first_errors.setdefault((error, place), name)
+            if first == name:
+                trial.leaving, trial.status = True, WAITING
+                trial.attempts.cut(FAILED)
+                atomic_write(trial.folder.error, payload["traceback"].rstrip() + "\n")
+                self._tell(trial, "trial_error", f"{name} broke down and is tried once more: {error} ({place})")
+                return
+            self.epidemic = f"{first} and {name} broke down in the same way: {error} ({place})"
+        self._fail(trial, error, payload["traceback"])
+
+    def _fail(self, trial: TrialState, error: str, details: str) -> None:
+        atomic_write(trial.folder.error, details.rstrip() + "\n")
         self._close(trial, FAILED)
-        self._tell(
-            trial, "trial_failed", f"{trial.task.name} failed: {payload['error']} (traceback in {trial.folder.error})"
-        )
+        self._tell(trial, "trial_failed", f"{trial.task.name} failed: {error} (details in {trial.folder.error})")
 
     def _judge(self, trial: TrialState, row: dict[str, Any]) -> None:
         if self.rule:
@@ -224,8 +251,8 @@ class StageRecorder:
         if any((row["decision"], row.get("stage"), row.get("trial")) == key for row in known):
             return
         text = (
-            f"{kill.trial} killed at {_millions(kill.tokens)} tokens: {kill.gap_ppl:.1f} above "
-            f"{kill.baseline} for {_millions(kill.for_tokens)} tokens"
+            f"{kill.trial} killed at {millions(kill.tokens)} tokens: {kill.gap_ppl:.1f} above "
+            f"{kill.baseline} for {millions(kill.for_tokens)} tokens"
         )
         append_jsonl(
             self.folder.decisions,
@@ -251,16 +278,22 @@ class StageRecorder:
     def _verdict(self, trial: TrialState) -> Kill | None:
         return self.rule.kills.get(trial.task.name) if self.rule else None
 
+    def _closed_as_killed(self, trial: TrialState) -> bool:
+        kill = self._verdict(trial)
+        if kill:
+            self._close_killed(trial, kill)
+        return kill is not None
+
     def _close_killed(self, trial: TrialState, kill: Kill) -> None:
         self._rewrite_history(trial, [row for row in trial.rows if row["tokens"] <= kill.tokens])
         trial.finished = None
         if trial.status == FINISHED and trial.node:
-            self._bill_end(trial, KILLED)  # what was billed as useful was not
+            trial.attempts.bill_again(trial.node, KILLED)  # what was billed as useful was not
         self._close(trial, KILLED)
 
     def _close(self, trial: TrialState, status: str, tokens: int | None = None) -> None:
-        if trial.status == RUNNING:
-            self._bill_end(trial, status)
+        trial.attempts.end(status)
+        trial.attempts.settle()
         trial.status = status
         trained = trial.tokens if tokens is None else tokens
         self.journal.tokens[trial.task.stage, trial.task.name] = trained
@@ -273,8 +306,8 @@ class StageRecorder:
             device=trial.started["device"] if trial.started else None,
             precision=trial.started["precision"] if trial.started else None,
             wall_seconds=spent.wall_seconds,
-            lost_seconds=0.0 if spent.attempts == 1 else None,
-            preemptions=max(0, spent.attempts - 1),
+            lost_seconds=spent.lost_seconds,
+            preemptions=spent.preemptions,
             cost_usd=spent.cost_usd,
         )
         planned = self.plan[trial.task.variant]
@@ -282,16 +315,11 @@ class StageRecorder:
         write_json(trial.folder.metrics, metrics)
         if status in (KILLED, DIVERGED) or (status == FINISHED and not trial.task.keep_best):
             CheckpointStore(trial.folder.checkpoints).remove()
+        if status != FAILED:
+            trial.folder.error.unlink(missing_ok=True)  # of an attempt before the one that succeeded
 
-    def _tell(self, trial: TrialState, event: str, text: str) -> None:
-        self.journal.tell(event, text, stage=trial.task.stage, trial=trial.task.name)
-
-    def _bill_end(self, trial: TrialState, status: str) -> None:
-        self._bill(ledger.trial_end, trial, status=status)
-
-    def _bill(self, row: Callable[..., dict[str, Any]], trial: TrialState, **fields: Any) -> None:
-        task = trial.task
-        self.journal.bill(row, node=trial.node, stage=task.stage, trial=task.name, **fields)
+    def _tell(self, trial: TrialState, event: str, text: str, **fields: Any) -> None:
+        self.journal.tell(event, text, stage=trial.task.stage, trial=trial.task.name, **fields)
 
     def _rewrite_history(self, trial: TrialState, rows: list[dict[str, Any]]) -> None:
         if rows != trial.rows or not trial.folder.history.exists():
@@ -318,7 +346,3 @@ class StageRecorder:
 
     def _baseline_first(self) -> Iterator[TrialState]:
         return iter(sorted(self.trials.values(), key=lambda trial: not trial.task.is_baseline))
-
-
-def _millions(tokens: int) -> str:
-    return f"{tokens / 1e6:.2f}M"

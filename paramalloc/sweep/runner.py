@@ -1,204 +1,115 @@
-"""Running a stage's trials with Ray Tune, on this machine or on the cluster that `RAY_ADDRESS` names.
+"""Running a stage's trials with Ray Tune.
 
-Always holds: Ray schedules and restarts, the recorder decides and remembers; nothing is read back from Ray's own
-experiment files, so a new driver needs only the results folder. On one machine nothing listens beyond loopback.
+Always holds: Ray schedules and restarts, `StageControl` and the recorder decide and remember; nothing is read back
+from Ray's own experiment files, so a new driver needs only the results folder. Tune is told to restart whatever
+fails, for ever: what was a trial's own fault, and when it is enough, is for the recorder to say.
 """
 
 from __future__ import annotations
 
-import logging
-import os
+import pickle
 import signal
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import ray
-import torch
 from ray import tune
-from ray._private import ray_constants
+from ray.exceptions import ActorUnavailableError, RayTaskError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 
-from cost import ledger
-from paramalloc.config import EvaluationConfig, ResourcesConfig
 from paramalloc.errors import UserError
-from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.nodes import NodeWatch
+from paramalloc.sweep.ray_session import Cluster
+from paramalloc.sweep.recall import forget, request_stop
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.sanity import Check
-from paramalloc.sweep.trial import CheckOutcome, StageInput, profile, train, try_out
+from paramalloc.sweep.side_jobs import brief
+from paramalloc.sweep.stage_control import StageControl
+from paramalloc.sweep.trial import StageInput, train
+from paramalloc.sweep.watchdog import Watchdog
 from paramalloc.sweep.work import SweepData
-from paramalloc.training.run import TrainingRun
-
-HEARTBEAT_SECONDS = 15.0
-MAX_LOST_WORKERS = 10  # per trial: out-of-memory kills look like lost machines and must not go on forever
-
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-}
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What Ray offers: totals over all nodes, and the dashboard's address (None when there is none)."""
-
-    cpus: float
-    gpus: float
-    nodes: int
-    dashboard: str | None
-
-    def gpus_per_trial(self, resources: ResourcesConfig) -> float:
-        if resources.gpus_per_trial != "auto":
-            return resources.gpus_per_trial
-        return 1.0 if self.gpus else 0.0
-
-
-@contextmanager
-def ray_session(verbose: bool) -> Iterator[Cluster]:
-    """A local Ray on loopback, or the cluster of `RAY_ADDRESS`; a Ray that is already up is used and left alone."""
-    os.environ.update({key: value for key, value in _QUIET.items() if key not in os.environ})
-    ours = not ray.is_initialized()
-    if ours:
-        _init(verbose)
-    # Tune logs each lost worker with a stack of its own; the recorder says it in one line.
-    logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
-    try:
-        yield _describe_cluster()
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _init(verbose: bool) -> None:
-    common: dict[str, Any] = {
-        "log_to_driver": verbose,
-        "logging_level": logging.INFO if verbose else logging.ERROR,
-    }
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
-        # Ray turns 127.0.0.1 into the machine's outward address, and then listens on all of them, unless it
-        # believes that this platform has no clusters; there is no public switch for it (Ray 2.60).
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        try:
-            ray.init(include_dashboard=True, dashboard_host="127.0.0.1", **common)
-        except (RuntimeError, TimeoutError) as error:
-            raise UserError("Ray", f"no start on this machine ({error})", "try again with -v") from error
-        return
-    try:
-        ray.init(address=address, **common)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            "RAY_ADDRESS", f"'{address}', where no Ray answers ({error})", "start it, or unset RAY_ADDRESS"
-        ) from error
-
-
-def _describe_cluster() -> Cluster:
-    resources = ray.cluster_resources()
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    dashboard = ray._private.worker.get_dashboard_url()
-    return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), len(alive), dashboard)
 
 
 def run_stage(
-    recorder: StageRecorder,
-    data: SweepData,
-    cluster: Cluster,
-    watch: NodeWatch,
+    recorder: StageRecorder, data: SweepData, cluster: Cluster, nodes: NodeWatch, watchdog: Watchdog | None = None
 ) -> None:
-    """Train what the stage is missing, which must be something.
+    """Train what the stage is missing, which must be something; returns early when the recorder is `hopeless`.
 
     Errors: KeyboardInterrupt after Ctrl-C; UserError when Ray ends without a result of some trial.
     """
+    stage = _stage_input(recorder, data, cluster)
+    names = list(stage.tasks)
+    workers = _Workers()
+    control = StageControl(
+        recorder,
+        nodes,
+        watchdog or Watchdog(),
+        stage.cpus,
+        stage.gpus,
+        request_stop=lambda: request_stop(stage.session),
+        kill=workers.kill,
+    )
+    trainable = tune.with_resources(
+        tune.with_parameters(train, stage=stage), tune.PlacementGroupFactory([{"CPU": stage.cpus, "GPU": stage.gpus}])
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="paramalloc-") as scratch, _one_gentle_interrupt(control):
+            tune.Tuner(
+                trainable,
+                param_space={"trial": tune.grid_search(names)},
+                tune_config=tune.TuneConfig(reuse_actors=True, scheduler=RecorderScheduler(recorder)),
+                run_config=tune.RunConfig(
+                    name=recorder.missing[0].stage,
+                    storage_path=scratch,
+                    stop=ControlStopper(control, workers),
+                    callbacks=[ControlCallback(control, workers)],
+                    failure_config=tune.FailureConfig(max_failures=-1),
+                    verbose=0,
+                ),
+            ).fit()
+    finally:
+        forget(stage.session)
+    for task in recorder.missing:
+        recorder.interrupted(task.name)
+    if control.interrupted:
+        raise KeyboardInterrupt
+    if recorder.missing and not recorder.hopeless:
+        names = [task.name for task in recorder.missing]
+        got = f"an end without a result of {', '.join(names)}"
+        raise UserError("Ray", got, "run the same command again, with -v to see more")
+
+
+def _stage_input(recorder: StageRecorder, data: SweepData, cluster: Cluster) -> StageInput:
     tasks, config = recorder.missing, recorder.plan.config
-    cpus, gpus = config.resources.cpus_per_trial, cluster.gpus_per_trial(config.resources)
-    stage = StageInput(
+    return StageInput(
+        session=recorder.journal.session,
         tasks={task.name: task for task in tasks},
         data=data,
         evaluation=config.evaluation,
         telemetry=config.telemetry,
         origins={task.name: recorder.origin(task) for task in tasks},
         results=recorder.folder.root.resolve(),
-        cpus=cpus,
-        gpus=gpus,
+        cpus=config.resources.cpus_per_trial,
+        gpus=cluster.gpus_per_trial(config.resources),
     )
-    stopper = RecorderStopper(recorder, watch)
-    trainable = tune.with_resources(
-        tune.with_parameters(train, stage=stage), tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
-    )
-    with tempfile.TemporaryDirectory(prefix="paramalloc-") as scratch, _one_gentle_interrupt(stopper):
-        tune.Tuner(
-            trainable,
-            param_space={"trial": tune.grid_search([task.name for task in tasks])},
-            tune_config=tune.TuneConfig(reuse_actors=True),
-            run_config=tune.RunConfig(
-                name=tasks[0].stage,
-                storage_path=scratch,
-                stop=stopper,
-                callbacks=[RecorderCallback(recorder)],
-                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
-                verbose=0,
-            ),
-        ).fit()
-    for task in recorder.missing:
-        recorder.interrupted(task.name)
-    if stopper.interrupted:
-        raise KeyboardInterrupt
-    if recorder.missing and not recorder.hopeless:
-        names = ", ".join(task.name for task in recorder.missing)
-        raise UserError(
-            "Ray", f"an end without a result of {names}", "run the same command again, with -v to see more"
-        )
-
-
-def run_checks(
-    checks: Sequence[Check], data: SweepData, resources: ResourcesConfig, cluster: Cluster
-) -> Iterator[tuple[Check, CheckOutcome]]:
-    """Each check with its outcome as soon as it has one; they run side by side, each with what a trial holds."""
-    cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
-    worker, shared = ray.remote(num_cpus=cpus, num_gpus=gpus)(try_out), ray.put(data)
-    running = {worker.remote(check, shared, cpus, gpus): check for check in checks}
-    while running:
-        (ready,), _ = ray.wait(list(running), num_returns=1)
-        yield running.pop(ready), ray.get(ready)
-
-
-def measure_alone(
-    runs: dict[str, TrainingRun], evaluation: EvaluationConfig, resources: ResourcesConfig, cluster: Cluster
-) -> dict[str, Any]:
-    """Latency and memory of variants in a worker of their own, to be called while no trial runs."""
-    cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
-    worker = ray.remote(num_cpus=cpus, num_gpus=gpus)(profile)
-    return ray.get(worker.remote(runs, evaluation, cpus, gpus))
-
-
-def require_room(resources: ResourcesConfig) -> None:
-    """Errors: UserError when a trial asks for more than this machine has; a cluster is asked when it is there."""
-    if os.environ.get("RAY_ADDRESS"):
-        return
-    gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
-    there = {"cpus": os.cpu_count() or 1, "gpus": torch.cuda.device_count()}
-    for name, wanted in (("cpus", resources.cpus_per_trial), ("gpus", gpus)):
-        if wanted > there[name]:
-            raise UserError(
-                f"resources.{name}_per_trial", f"{wanted:g}", f"allowed on this machine: at most {there[name]}"
-            )
 
 
 @contextmanager
-def _one_gentle_interrupt(stopper: RecorderStopper) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) lets Tune stop its trials; a second one ends the process at once."""
+def _one_gentle_interrupt(control: StageControl) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) lets trials save and leave; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python gives signals to the main thread alone
+        return
     signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.getsignal(number) for number in signals}
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        stopper.interrupted = True
+        control.interrupted = True
         for each in signals:
             signal.signal(each, signal.SIG_DFL)
 
@@ -218,77 +129,87 @@ class _KeptOutOfSnapshots:
         return object, ()
 
 
-class RecorderStopper(_KeptOutOfSnapshots, tune.Stopper):
-    """Hands every report to the recorder, which judges it, and stops whom the recorder has decided on."""
+class _Workers:
+    """Tune's trials by our names, to end a worker that no longer answers."""
 
-    def __init__(self, recorder: StageRecorder, watch: NodeWatch) -> None:
-        self.recorder, self.watch = recorder, watch
-        self.interrupted = False
-        self._announced = False
+    def __init__(self) -> None:
+        self.trials: dict[str, Trial] = {}
+
+    def kill(self, name: str) -> None:
+        """End the trial's worker; Tune then sees it as lost."""
+        actor = self.trials[name].temporary_state.ray_actor if name in self.trials else None
+        if actor is not None:
+            ray.kill(actor)
+
+    def kill_all_busy(self) -> None:
+        """End every worker that has a trial: Tune would wait for one that starts up, or is deep in a step."""
+        for name, trial in self.trials.items():
+            if trial.status == Trial.RUNNING:
+                self.kill(name)
+
+
+class ControlStopper(_KeptOutOfSnapshots, tune.Stopper):
+    """Hands every report to the control, and stops whom it has decided on."""
+
+    def __init__(self, control: StageControl, workers: _Workers) -> None:
+        self.control, self.workers = control, workers
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return "payload" in result and self.recorder.receive(result["trial"], result["payload"])
+        return "payload" in result and self.control.receive(result["trial"], result["payload"])
 
     def stop_all(self) -> bool:
         """Asked by Tune about ten times a second, so it is also our clock."""
-        self.watch.tick()
-        if self.interrupted and not self._announced:
-            self._announced = True
-            self.recorder.journal.say("stopping; once more to stop at once")
-        return self.interrupted or self.recorder.hopeless
+        over = self.control.tick()
+        if over:
+            self.workers.kill_all_busy()
+        return over
 
 
-class RecorderCallback(_KeptOutOfSnapshots, tune.Callback):
-    """Tells the recorder when a trial's process is gone."""
+class ControlCallback(_KeptOutOfSnapshots, tune.Callback):
+    """Tells the control when a trial gets a worker and when it has lost it."""
+
+    def __init__(self, control: StageControl, workers: _Workers) -> None:
+        self.control, self.workers = control, workers
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self.workers.trials = {trial.config["trial"]: trial for trial in trials}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.control.began(trial.config["trial"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.control.ended(trial.config["trial"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.control.lost(trial.config["trial"], _cause(trial))
+
+
+def _cause(trial: Trial) -> str:
+    """Why Tune saw the trial's worker fail, in words; the error lies in Tune's scratch folder."""
+    path = trial.pickled_error_file
+    try:
+        error = pickle.loads(Path(path).read_bytes()) if path else None
+    except (OSError, pickle.PickleError):
+        error = None
+    if isinstance(error, ActorUnavailableError):
+        return "it does not answer any more"
+    return brief(error.cause if isinstance(error, RayTaskError) else error) if error else "no reason is known"
+
+
+class RecorderScheduler(_KeptOutOfSnapshots, FIFOScheduler):
+    """First come, first served; a worker that is free goes to what was begun first, and what is over is let go."""
 
     def __init__(self, recorder: StageRecorder) -> None:
+        super().__init__()
         self.recorder = recorder
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.recorder.ended(trial.config["trial"])
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        for trial in list(tune_controller.get_trials()):
+            if self.recorder.trials[trial.config["trial"]].done and not trial.is_finished():
+                tune_controller.stop_trial(trial)
+        waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]
+        return min(waiting, key=self._rank, default=None)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        problem = f"its worker was lost {MAX_LOST_WORKERS + 1} times"
-        if trial.error_file and Path(trial.error_file).exists():
-            problem += f"; the last time: {Path(trial.error_file).read_text(encoding='utf-8').strip()}"
-        self.recorder.ended(trial.config["trial"], problem)
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.recorder.interrupted(trial.config["trial"])
-
-
-class NodeWatch:
-    """Writes down which nodes are there, a heartbeat, and the bill so far; `tick` is cheap between heartbeats."""
-
-    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
-        self.journal, self.clock = journal, clock
-        self._known: set[str] = set()
-        self._next = clock()
-        self.tick()
-
-    def tick(self) -> None:
-        if self.clock() < self._next:
-            return
-        self._next = self.clock() + HEARTBEAT_SECONDS
-        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        for node_id in alive.keys() - self._known:
-            self.journal.bill(ledger.node_up, **_node_fields(alive[node_id]))
-        for node_id in self._known - alive.keys():
-            self.journal.bill(ledger.node_down, node=node_id, why="lost")
-        self._known = set(alive)
-        self.journal.bill(ledger.heartbeat)
-        self.journal.write_cost_summary()
-
-
-def _node_fields(node: dict[str, Any]) -> dict[str, Any]:
-    resources = node["Resources"]
-    is_head = "node:__internal_head__" in resources
-    return {
-        "node": node["NodeID"],
-        "kind": "head" if is_head else "worker",
-        "gpus": resources.get("GPU", 0.0),
-        "cpus": resources.get("CPU", 0.0),
-        "instance_type": None,
-        "zone": None,
-        "lifecycle": None,
-    }
+    def _rank(self, trial: Trial) -> tuple[bool, bool]:
+        state = self.recorder.trials[trial.config["trial"]]
+        return not state.task.is_baseline, state.started is None

@@ -1,7 +1,9 @@
 """Phase 0: what is tried before anything is ranked, and what its outcome means for the sweep.
 
 Always holds: pure decisions on plain data, as the checks themselves give it (`paramalloc.training.overfit` and
-`lr_find`, as JSON); a check that has passed is not run again; one that has not stops the sweep with its message.
+`lr_find`, as JSON); a check that has passed is not run again, whether the sweep ran it or a command did; one that
+has not stops the sweep with its message. What `learning_rate: auto` has come to is a row of decisions.jsonl, which
+holds even if the range test is run again.
 """
 
 from __future__ import annotations
@@ -10,15 +12,18 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from paramalloc.files import read_json
+from paramalloc.files import read_json, read_jsonl
 from paramalloc.plan import Plan, VariantPlan
 from paramalloc.results import ResultsFolder
+from paramalloc.sweep.decisions import LEARNING_RATE, Row
 from paramalloc.sweep.tasks import learning_rates
 from paramalloc.training.run import TrainingRun
 
-OVERFIT, LR_FIND = "overfit", "lr_find"
+Kind = Literal["overfit", "lr_find"]
+OVERFIT: Final = "overfit"
+LR_FIND: Final = "lr_find"
 FAR_OFF = 4.0  # a configured learning rate this many times the suggestion, or a fraction of it, is worth a word
 _DEFAULT_RATE = 1e-3
 _NOT_TRIED = frozenset({"tokens", "batch_size", "micro_batch_size", "learning_rate", "checkpoint_seconds"})
@@ -28,7 +33,7 @@ _NOT_TRIED = frozenset({"tokens", "batch_size", "micro_batch_size", "learning_ra
 class Check:
     """One thing to try: whether a variant can memorize, or at which learning rates it learns."""
 
-    kind: Literal["overfit", "lr_find"]
+    kind: Kind
     variant: str
     run: TrainingRun
 
@@ -53,9 +58,15 @@ def checks(plan: Plan) -> list[Check]:
     if not sanity.enabled:
         return []
     chosen = [item for item in plan.variants if sanity.variants == "all" or item is plan.baseline]
-    found = [Check("overfit", item.name, _run(item)) for item in chosen]
-    found += [Check("lr_find", item.name, _run(item)) for item in plan.variants if item in chosen or is_auto(item)]
+    found = [check_of(OVERFIT, item) for item in chosen]
+    found += [check_of(LR_FIND, item) for item in plan.variants if item in chosen or is_auto(item)]
     return found
+
+
+def check_of(kind: Kind, item: VariantPlan) -> Check:
+    """The check of a variant's ranking run at the first rate of the file; it brings learning rates of its own."""
+    rate = _DEFAULT_RATE if is_auto(item) else learning_rates(item, {})[0]
+    return Check(kind, item.name, item.ranking.run(item.variant.training.seed, rate))
 
 
 def is_auto(item: VariantPlan) -> bool:
@@ -63,17 +74,36 @@ def is_auto(item: VariantPlan) -> bool:
 
 
 def passed(folder: ResultsFolder, check: Check, tokenizer_hash: str) -> bool:
-    """Whether a good result of this very check is there; the commands may have left one of other settings."""
+    """Whether a good result of this very check is there: none of other settings, and no file that is damaged."""
     file = check.file(folder)
     if not file.exists():
         return False
-    result = read_json(file)
-    return bool(result["passed"]) and result["subject"] == check.subject(tokenizer_hash)
+    try:
+        result = read_json(file)
+        return bool(result["passed"]) and result["subject"] == check.subject(tokenizer_hash)
+    except (ValueError, KeyError, TypeError):  # no JSON, no object, or one that lacks what is asked for
+        return False
+
+
+def rate_decisions(plan: Plan, folder: ResultsFolder) -> list[Row]:
+    """The rows that decisions.jsonl lacks, once all checks have passed: one for each new `learning_rate: auto`.
+
+    Fields: decision (`learning_rate`), variant, suggestion (the peak learning rate), reason (the range test's words).
+    """
+    decided = _decided_rates(folder)
+    rows = []
+    for item in plan.variants:
+        if is_auto(item) and item.name not in decided:
+            result = read_json(folder.lr_find(item.name))
+            about = {"variant": item.name, "suggestion": result["suggestion"], "reason": result["message"]}
+            rows.append({"decision": LEARNING_RATE, **about})
+    return rows
 
 
 def suggested_rates(plan: Plan, folder: ResultsFolder) -> dict[str, float]:
-    """The range test's suggestion for each variant with `learning_rate: auto`."""
-    return {item.name: read_json(folder.lr_find(item.name))["suggestion"] for item in plan.variants if is_auto(item)}
+    """The learning rate of each variant with `learning_rate: auto`, once `rate_decisions` have been recorded."""
+    decided = _decided_rates(folder)
+    return {item.name: decided[item.name] for item in plan.variants if is_auto(item)}
 
 
 def rate_warning(item: VariantPlan, result: dict[str, Any]) -> str | None:
@@ -88,7 +118,7 @@ def rate_warning(item: VariantPlan, result: dict[str, Any]) -> str | None:
     return f"{item.name}: learning rate {named} is far from the {suggestion:.2g} that its range test suggests"
 
 
-def _run(item: VariantPlan) -> TrainingRun:
-    """The ranking run at the first rate of the file; a check brings learning rates of its own."""
-    rate = _DEFAULT_RATE if is_auto(item) else learning_rates(item, {})[0]
-    return item.ranking.run(item.variant.training.seed, rate)
+def _decided_rates(folder: ResultsFolder) -> dict[str, float]:
+    """By variant; none is decided twice."""
+    rows = [row for row in read_jsonl(folder.decisions) if row["decision"] == LEARNING_RATE]
+    return {row["variant"]: row["suggestion"] for row in rows}

@@ -1,7 +1,7 @@
 """What one trial does, from its checkpoint to its final scores, without knowing who runs it.
 
 Always holds: the same task on the same data gives the same scores, however often it was cut and carried on; what
-it reports are plain dicts (`kind`: started, evaluation, finished, diverged), in that order.
+it reports are plain dicts (`kind`: started, then evaluation, at last finished, diverged or preempted).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from paramalloc.config import EvaluationConfig
+from paramalloc.data.probes import ProbeTask
 from paramalloc.data.token_set import HeldOut, TokenSet
 from paramalloc.data.tokenizer import parse_tokenizer
 from paramalloc.evaluation.bootstrap import confidence_intervals
 from paramalloc.evaluation.perplexity import nats_per_document, sample_documents, score
 from paramalloc.evaluation.profile import PeakMemory, latency_ms
-from paramalloc.evaluation.smallbench.items import ProbeTask
 from paramalloc.evaluation.smallbench.scoring import evaluate_smallbench
 from paramalloc.evaluation.units import Score, perplexity
 from paramalloc.model import Transformer
@@ -27,9 +27,9 @@ from paramalloc.sweep.sanity import OVERFIT, Check
 from paramalloc.sweep.tasks import TrialTask
 from paramalloc.telemetry import Telemetry
 from paramalloc.training.checkpoint import CheckpointStore
-from paramalloc.training.loop import Diverged, Row, Trainer
+from paramalloc.training.loop import Diverged, Preempted, Row, Trainer
 from paramalloc.training.lr_find import lr_find
-from paramalloc.training.overfit import overfit
+from paramalloc.training.overfit import OnStep, overfit
 
 EVALUATION_SHARE = 0.05  # of a run's compute, at most, goes into scoring dev on the way
 _FORWARD_SHARE = 1 / 3  # of a training token's compute; backward is the other two thirds
@@ -84,10 +84,13 @@ def run_trial(
     numerics: Numerics,
     report: Callable[[dict[str, Any]], None],
     open_curves: Callable[[int], Telemetry] = lambda step: Telemetry(),
+    notice: Callable[[], str | None] = lambda: None,
 ) -> None:
     """Train `task` to its end and measure it, telling `report` on the way.
 
-    `open_curves` is given the step that training carries on from.
+    `open_curves` is given the step that training carries on from. `notice` is asked at every step, and once before
+    the final scores: a reason to leave this machine now ends the trial as preempted, to be carried on from its
+    checkpoint after `step` steps.
 
     Errors: whatever training raises passes through, but a divergence, which is reported as one.
     """
@@ -111,9 +114,15 @@ def run_trial(
     )
     try:
         with closing(open_curves(trainer.progress.step)) as curves:
-            trainer.train(lambda row: report({"kind": "evaluation", "row": row}), curves)
+            trainer.train(lambda row: report({"kind": "evaluation", "row": row}), curves, notice)
+        if (reason := notice()) is not None:  # the final checkpoint exists: what follows can be done elsewhere
+            raise Preempted(trainer.progress.step, reason)
     except Diverged as error:
         report({"kind": "diverged", "step": error.step, "tokens": error.step * task.run.step_tokens})
+        return
+    except Preempted as error:
+        kept = {"step": error.step, "tokens": error.step * task.run.step_tokens}
+        report({"kind": "preempted", "reason": error.reason, **kept})
         return
     peak_mb = memory.mb()
     model = trainer.model
@@ -137,12 +146,14 @@ def run_trial(
     )
 
 
-def run_check(check: Check, data: SweepData, numerics: Numerics) -> dict[str, Any]:
+def run_check(
+    check: Check, data: SweepData, numerics: Numerics, on_step: OnStep = lambda step, loss: None
+) -> dict[str, Any]:
     """The outcome of a sanity check as JSON; `passed` and `message` are always in it. Errors: UserError."""
     run = check.run
     tokens = data.token_sets[run.shape.vocab_size]
     try_out = overfit if check.kind == OVERFIT else lr_find
-    result = try_out(run.shape, run.training, tokens.train, numerics, run.seed).as_json()
+    result = try_out(run.shape, run.training, tokens.train, numerics, run.seed, on_step).as_json()
     about = {"variant": check.variant, "subject": check.subject(tokens.tokenizer_hash)}
     return result | about | {"message": f"{check.variant}: {result['message']}"}
 

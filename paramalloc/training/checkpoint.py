@@ -1,7 +1,9 @@
 """Checkpoints that a crash cannot spoil: a folder each, whose manifest with the hash of every file is written last.
 
 Always holds: `newest()` returns a state that was saved whole and in this version's format, stepping back over other
-folders; saving never touches an older checkpoint before the new one is complete; loading runs no code from the file.
+folders; saving never touches an older checkpoint before the new one is complete, and a save that fails leaves nothing
+behind; two processes that save the same trial (one of them cut off from the cluster, say) do not delete each other's
+newest; loading runs no code from the file.
 
     checkpoint/step-00001200/  model.safetensors  training.pt  manifest.json
 """
@@ -9,6 +11,7 @@ folders; saving never touches an older checkpoint before the new one is complete
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,14 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from uuid import uuid4
 
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model
+from safetensors.torch import save as serialize
 from torch import nn
 
 from paramalloc.files import read_json, write_json
+from paramalloc.training.snapshot import HasWeights, distinct
 
 _MODEL, _TRAINING, _MANIFEST = "model.safetensors", "training.pt", "manifest.json"
+_UNFINISHED = ".writing-"
 BEST = "best"
 FORMAT_VERSION = 2  # raise it when the files or the state in them change: older checkpoints are then stepped over
 
@@ -51,17 +58,22 @@ class CheckpointStore:
 
     def __init__(self, folder: Path, keep: int = 2, notify: Callable[[str], None] | None = None) -> None:
         self.folder, self.keep, self.notify = folder, keep, notify
+        self._unusable: set[Path] = set()
+        self._swept = False
 
-    def save(self, step: int, model: nn.Module, training: dict[str, Any]) -> None:
-        """Write a checkpoint; `training` holds tensors and plain values only. Errors: OSError (disk full)."""
+    def save(self, step: int, model: HasWeights, training: dict[str, Any]) -> None:
+        """Write a checkpoint; `training` holds tensors and plain values only.
+
+        Errors: OSError (disk full); the older checkpoints are then as they were.
+        """
         target = self.folder / f"step-{step:08d}"
         self._write(target, step, model, training)
-        kept = [path for path in self._steps() if path.name <= target.name][: self.keep]
-        for path in set(self._steps()) - set(kept):  # a later step can only be one that `newest` stepped over
+        usable = [path for path in self._steps() if path not in self._unusable]
+        for path in set(self._steps()) - set(usable[: self.keep]):
             shutil.rmtree(path, ignore_errors=True)
 
-    def save_best(self, step: int, model: nn.Module, training: dict[str, Any]) -> None:
-        """Replace the checkpoint named `best`, which `newest()` never returns."""
+    def save_best(self, step: int, model: HasWeights, training: dict[str, Any]) -> None:
+        """Replace the checkpoint named `best`, which `newest()` never returns. Errors: as for `save`."""
         self._write(self.folder / BEST, step, model, training)
 
     def newest(self) -> Checkpoint | None:
@@ -78,31 +90,35 @@ class CheckpointStore:
     def _steps(self) -> Iterator[Path]:
         return iter(sorted(self.folder.glob("step-*"), reverse=True))
 
-    def _write(self, target: Path, step: int, model: nn.Module, training: dict[str, Any]) -> None:
+    def _write(self, target: Path, step: int, model: HasWeights, training: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for stale in self.folder.glob(".writing-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        building = self.folder / f".writing-{target.name}"
-        building.mkdir()
-        save_model(model, str(building / _MODEL))
-        torch.save(training, building / _TRAINING)
-        files = {name: _sha256(building / name) for name in (_MODEL, _TRAINING)}
-        write_json(building / _MANIFEST, {"format": FORMAT_VERSION, "step": step, "sha256": files})
-        _sync_folder(building)
-        if target.exists():
-            replaced = self.folder / f".writing-replaced-{target.name}"
-            os.rename(target, replaced)
-            os.rename(building, target)
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            os.rename(building, target)
+        self._sweep()
+        building = self.folder / f"{_UNFINISHED}{target.name}-{uuid4().hex}"
+        try:
+            building.mkdir()
+            hashes = {
+                _MODEL: _put(building / _MODEL, serialize(distinct(model.state_dict()))),
+                _TRAINING: _put(building / _TRAINING, _pickled(training)),
+            }
+            write_json(building / _MANIFEST, {"format": FORMAT_VERSION, "step": step, "sha256": hashes})
+            _sync_folder(building)
+            _move(building, target)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        self._unusable.discard(target)
         _sync_folder(self.folder)
+
+    def _sweep(self) -> None:
+        """Clear away what a killed process left; once, for later another one may be writing here."""
+        if not self._swept:
+            for stale in self.folder.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(stale, ignore_errors=True)
+        self._swept = True
 
     def _read(self, path: Path) -> Checkpoint | None:
         try:
-            manifest = read_json(path / _MANIFEST)
-            if manifest.get("format") != FORMAT_VERSION:
-                raise ValueError(f"format {manifest.get('format')}, read is {FORMAT_VERSION}")
+            manifest = _read_manifest(path)
             damaged = [name for name, digest in manifest["sha256"].items() if _sha256(path / name) != digest]
             if damaged:
                 raise ValueError(f"{', '.join(damaged)} changed since it was written")
@@ -110,14 +126,60 @@ class CheckpointStore:
             return Checkpoint(path, manifest["step"], training)
         except FileNotFoundError as error:
             if path.exists():
-                self._report_unusable(path, f"{Path(error.filename).name} is missing")
-        except (OSError, ValueError, KeyError, UnpicklingError) as error:
-            self._report_unusable(path, str(error))
+                self._step_over(path, f"{Path(error.filename).name} is missing")
+        except (OSError, ValueError, UnpicklingError) as error:
+            self._step_over(path, str(error))
         return None
 
-    def _report_unusable(self, path: Path, problem: str) -> None:
+    def _step_over(self, path: Path, problem: str) -> None:
+        self._unusable.add(path)
         if self.notify:
             self.notify(f"checkpoint {path.name} cannot be used ({problem}); using the one before")
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """`{"format", "step", "sha256": {file name: digest}}`. Errors: OSError; ValueError that says what is wrong."""
+    try:
+        manifest = read_json(path / _MANIFEST)
+    except ValueError as error:
+        raise ValueError(f"{_MANIFEST} is not JSON") from error
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{_MANIFEST} is no manifest")
+    if manifest.get("format") != FORMAT_VERSION:
+        raise ValueError(f"format {manifest.get('format')}, read is {FORMAT_VERSION}")
+    hashes, step = manifest.get("sha256"), manifest.get("step")
+    whole = isinstance(hashes, dict) and hashes.keys() == {_MODEL, _TRAINING} and isinstance(step, int)
+    if not whole or path.name not in (BEST, f"step-{step:08d}"):
+        raise ValueError(f"{_MANIFEST} changed since it was written")
+    return manifest
+
+
+def _move(building: Path, target: Path) -> None:
+    """Rename a complete folder to its place; one that is there already goes, or comes back if that fails."""
+    if not target.exists():
+        os.rename(building, target)
+        return
+    replaced = building.with_name(f"{building.name}-replaced")
+    os.rename(target, replaced)
+    try:
+        os.rename(building, target)
+    except OSError:
+        os.rename(replaced, target)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _pickled(training: dict[str, Any]) -> memoryview:
+    """`torch.save` in memory: straight to a file, it turns a full disk into a RuntimeError about positions."""
+    stream = io.BytesIO()
+    torch.save(training, stream)
+    return stream.getbuffer()
+
+
+def _put(path: Path, data: bytes | memoryview) -> str:
+    """Write a file; returns the hash of what ought to be in it. Errors: OSError."""
+    path.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 Always holds: batch, learning rate and evaluation points are functions of (seed, step); everything else that a step
 reads is in the checkpoint, so interrupted plus resumed equals uninterrupted, bit for bit on a CPU with the same
-threads, with telemetry or without. Weights that are not finite are never saved. A step whose loss or gradient is not
+threads, with telemetry or without. Checkpoints are written beside training; a notice to leave ends a run with its
+state saved, at a step boundary. Weights that are not finite are never saved. A step whose loss or gradient is not
 finite ends the run as diverged; under fp16, where the scaler undoes such a step, only more of them in a row than loss
 scaling can be to blame for.
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,14 +21,16 @@ from paramalloc.data.batches import Batches
 from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics, micro_batch_size
 from paramalloc.telemetry import Telemetry
+from paramalloc.training.background import BackgroundWriter
 from paramalloc.training.checkpoint import CheckpointStore
 from paramalloc.training.optimizer import learning_rate_at, make_optimizer
+from paramalloc.training.progress import Progress, Row
 from paramalloc.training.run import TrainingRun
+from paramalloc.training.snapshot import FrozenWeights, snapshot
 from paramalloc.training.tally import Tally, Window
 
 LOOK_STEPS = 20  # looking at the loss makes the host wait for the GPU, so it is done now and then only
 
-Row = dict[str, Any]
 Evaluate = Callable[[Transformer], Row]
 
 
@@ -40,21 +42,15 @@ class Diverged(Exception):
         self.step = step
 
 
-@dataclass
-class Progress:
-    """What a run has behind it; all of it is in the checkpoint. `history` has one row per evaluation.
+class Preempted(Exception):
+    """The run has to leave its machine, for `reason`. It carries on from its checkpoint after `step` steps (0: none).
 
-    Steps count whether taken or skipped. `loss_sum` (nats per token) is over the `loss_steps` steps that were taken
-    and looked at since the last evaluation.
+    Nothing is lost, unless the state was not finite: then `step` is that of the checkpoint before.
     """
 
-    step: int = 0
-    skipped_steps: int = 0
-    history: list[Row] = field(default_factory=list)
-    training_seconds: float = 0.0
-    best_dev_loss: float = math.inf
-    loss_sum: float = 0.0
-    loss_steps: int = 0
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(f"{reason}: the run carries on from step {step}")
+        self.step, self.reason = step, reason
 
 
 class Trainer:
@@ -98,29 +94,56 @@ class Trainer:
         self.tally = Tally(numerics.device)
         self._resume()
         self._looked_at = (self.progress.step, self.progress.training_seconds)
+        self._saved_step, self._saved_at = self.progress.step, -math.inf  # time counts from the start of `train`
 
     def train(
-        self, on_evaluation: Callable[[Row], None] = lambda row: None, telemetry: Telemetry | None = None
+        self,
+        on_evaluation: Callable[[Row], None] = lambda row: None,
+        telemetry: Telemetry | None = None,
+        notice: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Take the steps that are missing; `on_evaluation` is given each new history row, `telemetry` the curves.
+        """Take the steps that are missing.
 
-        Errors: Diverged when the run broke down; OSError when a checkpoint cannot be written. What `on_evaluation`
-        raises ends the run and passes through.
+        Args:
+            on_evaluation: given each new history row, at a moment when nothing is being written.
+            telemetry: given the curves.
+            notice: asked between any two steps, so it must be cheap: why the run has to leave its machine now, or
+                None. Past the last step it is not asked any more.
+
+        Errors: Preempted after a notice, with the state saved; Diverged when the run broke down; OSError when a
+        checkpoint cannot be written, raised at the next one, the next evaluation or the end. What `on_evaluation`
+        raises ends the run and passes through. When this returns or raises, no thread is left.
         """
-        telemetry = telemetry or Telemetry()
-        evaluation_steps = set(self.run.evaluation_steps)
-        saved_at = started = self.clock()
-        while self.progress.step < self.run.total_steps:
+        with BackgroundWriter() as writer:
+            reason = self._train(on_evaluation, telemetry or Telemetry(), notice, writer)
+        if reason is not None:
+            raise Preempted(self._saved_step, reason)
+
+    def _train(
+        self,
+        on_evaluation: Callable[[Row], None],
+        telemetry: Telemetry,
+        notice: Callable[[], str | None],
+        writer: BackgroundWriter,
+    ) -> str | None:
+        """Train to the end, or to a notice, whose reason is then returned."""
+        evaluation_steps, total_steps = set(self.run.evaluation_steps), self.run.total_steps
+        self._saved_at = started = self.clock()
+        reason = None if self.progress.step == total_steps else notice()
+        while reason is None and self.progress.step < total_steps:
             self.take_step()
             step = self.progress.step
+            ends = step == total_steps
+            reason = None if ends else notice()
             evaluates = step in evaluation_steps
             looks = evaluates or step % LOOK_STEPS == 0  # fixed steps, so that a divergence has one step number
-            saves = step == self.run.total_steps or self.clock() - saved_at >= self.run.training.checkpoint_seconds
+            due = self.clock() - self._saved_at >= self.run.training.checkpoint_seconds
+            saves = due or ends or reason is not None
             if not (looks or saves):
                 continue
             window = self.tally.read()  # waits for the device: training time ends here
             self.progress.training_seconds += self.clock() - started
-            sound = self._is_sound(window)
+            sound, is_best = self._is_sound(window), False
             if looks:
                 if not sound:
                     raise Diverged(step)
@@ -128,12 +151,13 @@ class Trainer:
                 scores = self._score() if evaluates else {}
                 telemetry.log(step, {**scores, **values})
                 if evaluates:
+                    writer.wait()  # whoever is told may end the run and clear its folder away
+                    is_best = self.keep_best and scores["dev_loss"] < self.progress.best_dev_loss
                     on_evaluation(self._record(values, scores))
-            if saves and sound:
-                telemetry.flush()
-                self.checkpoints.save(step, self.model, self._state())
-                saved_at = self.clock()
+            if sound and (saves or is_best):
+                self._save(writer, telemetry, resumable=saves, best=is_best)
             started = self.clock()
+        return reason
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -201,7 +225,7 @@ class Trainer:
         return scores
 
     def _record(self, values: Row, scores: Row) -> Row:
-        """A new row of the history, and the best weights so far when asked."""
+        """A new row of the history."""
         progress = self.progress
         row: Row = {
             "step": progress.step,
@@ -212,11 +236,30 @@ class Trainer:
         }
         progress.loss_sum, progress.loss_steps = 0.0, 0
         progress.history.append(row)
-        if scores["dev_loss"] < progress.best_dev_loss:
-            progress.best_dev_loss = scores["dev_loss"]
-            if self.keep_best:
-                self.checkpoints.save_best(progress.step, self.model, {"dev_loss": progress.best_dev_loss})
+        progress.best_dev_loss = min(progress.best_dev_loss, scores["dev_loss"])
         return row
+
+    def _save(self, writer: BackgroundWriter, telemetry: Telemetry, *, resumable: bool, best: bool) -> None:
+        """Copy the state out once the write before is through, and have the copy written beside training.
+
+        Curves are flushed first, so that they are on disk when the checkpoint is. The best weights are written
+        before the state to resume from, which knows of them and would not save them again.
+        """
+        writer.wait()
+        telemetry.flush()
+        step, store, dev_loss = self.progress.step, self.checkpoints, self.progress.best_dev_loss
+        weights = FrozenWeights.of(self.model)
+        state = snapshot(self._state()) if resumable else {}
+
+        def write() -> None:
+            if best:
+                store.save_best(step, weights, {"dev_loss": dev_loss})
+            if resumable:
+                store.save(step, weights, state)
+
+        writer.start(write)
+        if resumable:
+            self._saved_step, self._saved_at = step, self.clock()
 
     def _state(self) -> dict[str, Any]:
         return {

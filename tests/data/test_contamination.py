@@ -17,7 +17,7 @@ from paramalloc.data.contamination import (
     find_contamination,
     probe_texts,
 )
-from paramalloc.evaluation.smallbench.items import Probe, ProbeTask
+from paramalloc.data.probes import Probe, ProbeTask
 
 LONG = "It was, as far as anyone can now tell, the very last time that the two of them ever met in Rome."
 SHORT = "A joy, from start to finish!"

@@ -59,6 +59,8 @@ def test_the_same_input_gives_the_same_bytes(own: SweepConfig, manifest: dict[st
     for config, name in ((own, "one"), (own, "two"), (again, "three")):
         folder = ResultsFolder(tmp_path / name)
         assert write_manifest(config, prepared(config), folder)["fingerprint"] == manifest["fingerprint"]
+        for size, tokens in prepared(config).items():
+            assert folder.tokenizer(size).read_bytes() == tokens.tokenizer_file.read_bytes()
         written.append(folder.manifest.read_text().replace(config.data.cache_dir, "CACHE"))
     assert written[0] == written[1] == written[2]
 

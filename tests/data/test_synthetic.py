@@ -112,8 +112,8 @@ def test_fingerprint_tells_settings_apart() -> None:
 def test_generator_version_guards_the_cache() -> None:
     """If this fails the documents of a seed have changed: raise GENERATOR_VERSION, then take over the new hash."""
     text = "\n".join(SyntheticCorpus(100_000, seed=0).documents("train"))
-    assert SyntheticCorpus(100_000, seed=0).fingerprint() == "synthetic-1-0-100000-5000-5000"
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "c437f337f40dc615"
+    assert SyntheticCorpus(100_000, seed=0).fingerprint() == "synthetic-2-0-100000-5000-5000"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "da57f1a16411e3f2"
 
 
 def test_lexicon_keeps_its_classes_apart() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from paramalloc.data.contamination import find_contamination, probe_texts
+from paramalloc.data.probes import Probe, ProbeTask
 from paramalloc.data.synthetic import SyntheticCorpus, grammar
 from paramalloc.data.synthetic_probes import synthetic_tasks
-from paramalloc.evaluation.smallbench.items import Probe, ProbeTask
 
 EXAMPLES = 300
 
@@ -65,7 +65,7 @@ def test_rivals_are_alike_in_length_and_frequency(tasks: tuple[ProbeTask, ...], 
         for first, second in {probe.choices for probe in task.probes}:
             *_, (one, other) = (pair for pair in zip(first.split(), second.split(), strict=True) if len({*pair}) == 2)
             ratios.append(max(seen[one] / seen[other], seen[other] / seen[one]))
-        assert np.quantile(ratios, 0.9) < 1.5, task.name  # a few adjectives are words for moods or weather as well
+        assert np.quantile(ratios, 0.9) < 1.7, task.name  # a few words stand in other sentences as well
 
 
 def test_each_task_asks_many_different_things(tasks: tuple[ProbeTask, ...]) -> None:
@@ -75,6 +75,13 @@ def test_each_task_asks_many_different_things(tasks: tuple[ProbeTask, ...]) -> N
         assert len({probe.context for probe in task.probes}) == EXAMPLES
         assert len({probe.choices for probe in task.probes}) >= 9, task.name
         assert len({right(probe) for probe in task.probes}) >= 15, task.name
+
+
+def test_plain_and_late_facts_are_asked_for_in_turn(tasks: tuple[ProbeTask, ...]) -> None:
+    """So that a task rises early and still has room when every plain fact is known."""
+    for task, plain in zip(tasks, (" began to ", " left on a", "what burns ?", "mean the same :"), strict=True):
+        asks_plain_fact = [plain in probe.context for probe in task.probes]
+        assert asks_plain_fact == [True, True, False, False] * (EXAMPLES // 4)
 
 
 def right(probe: Probe) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,9 +74,20 @@ def test_a_uniform_model_has_the_perplexity_of_its_vocabulary() -> None:
 
 def test_padding_and_batching_change_nothing(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     text = held_out(5, 30, 2, 11)
+    rows: list[int] = []
+    nats = model.nats
+
+    def counted(inputs: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+        rows.append(len(inputs))
+        return nats(inputs, *others, **options)
+
+    monkeypatch.setattr(model, "nats", counted)
     together = nats_per_document(model, text, END_OF_TEXT, CPU)
-    monkeypatch.setattr("paramalloc.evaluation.perplexity._LOGIT_ELEMENTS_PER_BATCH", {"cpu": 1})
+    windows = rows.pop()
+    assert not rows  # all in one batch
+    monkeypatch.setattr("paramalloc.numerics._LOGIT_ELEMENTS_PER_SCORING_BATCH", {"cpu": 1})
     alone = nats_per_document(model, text, END_OF_TEXT, CPU)
+    assert rows == [1] * windows
     assert together == pytest.approx(alone, rel=1e-5)
 
 

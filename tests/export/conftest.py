@@ -56,6 +56,8 @@ def trial(tmp_path: Path, sweep: SweepConfig) -> TrialFolder:
     """A finalist whose best weights (seed 1) are older than its last (seed 2)."""
     folder = ResultsFolder(tmp_path / "results" / "tiny")
     atomic_write(folder.sweep, dump_sweep(sweep))
+    tokens = prepare(sweep.data, SHAPE.vocab_size)
+    atomic_write(folder.tokenizer(SHAPE.vocab_size), tokens.tokenizer_file.read_bytes())
     made = folder.trial("finalists", "base-seed0")
     scores = {f"{split}_{unit}": 12.25 for split in ("dev", "test") for unit in ("ppl", "bpb", "word_ppl")}
     write_json(
@@ -63,7 +65,7 @@ def trial(tmp_path: Path, sweep: SweepConfig) -> TrialFolder:
         {
             "schema_version": SCHEMA_VERSION,
             "status": FINISHED,
-            "tokenizer_hash": prepare(sweep.data, SHAPE.vocab_size).tokenizer_hash,
+            "tokenizer_hash": tokens.tokenizer_hash,
             "seed": 0,
             "tokens": 12_345,
             "epochs_over_corpus": 0.5,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +14,10 @@ from rich.console import Console
 
 from paramalloc.commands import export, generate
 from paramalloc.errors import UserError
-from paramalloc.results import TrialFolder
+from paramalloc.files import atomic_write
+from paramalloc.results import ResultsFolder, TrialFolder
+
+from .conftest import SHAPE
 
 
 def said(command: ModuleType, *arguments: str | Path) -> str:
@@ -47,6 +52,19 @@ def test_generate_prints_the_prompt_and_what_follows(trial: TrialFolder) -> None
     assert first == again != other
     assert first.startswith("[b]the cat[/]")
     assert "5 tokens, as many tokens as asked for; best weights (step 7)" in first
+
+
+def test_a_results_folder_on_another_machine_is_enough(trial: TrialFolder, tmp_path: Path) -> None:
+    here = said(generate, trial.path, "--tokens", "5")
+    copy = TrialFolder(tmp_path / "elsewhere", trial.stage, trial.name)
+    shutil.copytree(trial.root, copy.root)
+    sweep = ResultsFolder(copy.root).sweep
+    settings = re.sub("cache_dir: .*", "cache_dir: /nowhere", sweep.read_text())
+    atomic_write(sweep, settings.replace("corpus: synthetic", "corpus: /nowhere/either"))
+    assert said(generate, copy.path, "--tokens", "5") == here
+    said(export, copy.path)
+    tokenizer = ResultsFolder(copy.root).tokenizer(SHAPE.vocab_size)
+    assert (copy.export / "tokenizer.json").read_bytes() == tokenizer.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,12 @@ def another_tokenizer(trial: TrialFolder) -> None:
     write_json(trial.metrics, read_json(trial.metrics) | {"tokenizer_hash": "0" * 64})
 
 
-def no_cache(trial: TrialFolder) -> None:
-    sweep = ResultsFolder(trial.root).sweep
-    atomic_write(sweep, sweep.read_text().replace("cache_dir: ", "cache_dir: /nowhere"))
+def no_tokenizer(trial: TrialFolder) -> None:
+    ResultsFolder(trial.root).tokenizer(SHAPE.vocab_size).unlink()
+
+
+def damaged_tokenizer(trial: TrialFolder) -> None:
+    atomic_write(ResultsFolder(trial.root).tokenizer(SHAPE.vocab_size), "{")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,8 @@ def no_cache(trial: TrialFolder) -> None:
         (no_json, "no metrics of a trial"),
         (newer_metrics, "schema_version 99"),
         (another_tokenizer, "not 000000000000 that the weights were trained with"),
-        (no_cache, "paramalloc data prepare .*sweep.yaml"),
+        (no_tokenizer, r"tokenizer-300.json: got no such file; .*data prepare .*sweep.yaml --results .*tiny`"),
+        (damaged_tokenizer, "that the weights were trained with"),
     ],
 )
 def test_what_is_missing_is_named_with_advice(

@@ -26,10 +26,10 @@ from tokenizers import Tokenizer
 
 from paramalloc.allocation import Shape
 from paramalloc.data.documents import read_documents
+from paramalloc.data.probes import ProbeTask
 from paramalloc.data.token_set import HeldOut
 from paramalloc.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, encode, train_tokenizer
 from paramalloc.evaluation.perplexity import nats_per_document, score
-from paramalloc.evaluation.smallbench.items import ProbeTask
 from paramalloc.evaluation.smallbench.loading import draw, load_tasks
 from paramalloc.evaluation.smallbench.scoring import evaluate_smallbench, score_probes
 from paramalloc.model import Transformer

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paramalloc.files import write_json
+from paramalloc.errors import UserError
+from paramalloc.files import atomic_write, write_json
 from paramalloc.report.lr_find_figure import draw_lr_find
 from paramalloc.report.overfit_figure import draw_overfit
 from paramalloc.report.sanity_figures import draw_sanity_figures
@@ -22,7 +23,13 @@ RATES = [10 ** (decade / 4) for decade in range(-20, -3)]
 
 def range_test(**changes: Any) -> dict[str, Any]:
     losses = [7 - 2 / (1 + (2e-3 / rate) ** 2) for rate in RATES]
-    found = {"suggestion": 2e-3, "unstable_above": 1e-2, "configured": [1e-3, 4e-3]}
+    found = {
+        "passed": True,
+        "message": "base: learning rate 0.002 suggested",
+        "suggestion": 2e-3,
+        "unstable_above": 1e-2,
+        "configured": [1e-3, 4e-3],
+    }
     return found | {"learning_rates": RATES, "losses": losses, "smoothed": losses} | changes
 
 
@@ -32,7 +39,12 @@ def attempt(losses: list[float | None], rate: float = 1e-3) -> dict[str, Any]:
 
 def check(*attempts: dict[str, Any]) -> dict[str, Any]:
     levels = {"uniform": 7.0, "unigram": 5.5, "bigram": 1.2}
-    return {"target_loss": 0.05, "evidence": {"levels": levels, "attempts": list(attempts)}}
+    return {
+        "passed": True,
+        "message": "base: memorized",
+        "target_loss": 0.05,
+        "evidence": {"levels": levels, "attempts": list(attempts)},
+    }
 
 
 def drawn_overfit(checks: dict[str, Any]) -> Axes:
@@ -46,6 +58,7 @@ def drawn_overfit(checks: dict[str, Any]) -> Axes:
 def drawn_lr_find(tests: dict[str, Any]) -> Figure:
     with style():
         figure = draw_lr_find(tests)
+        assert figure is not None
         figure.draw_without_rendering()
     return figure
 
@@ -105,19 +118,34 @@ def test_a_model_that_was_refused_before_any_step_has_no_curve() -> None:
         assert draw_overfit({"base": check()}, looks(["base"], "base")) is None
 
 
+def test_a_range_test_that_saw_no_finite_loss_has_no_panel() -> None:
+    lost = range_test(learning_rates=[1e-5], losses=[None], smoothed=[], suggestion=None)
+    assert len(drawn_lr_find({"base": lost, "wide": range_test()}).axes) == 1
+    with style():
+        assert draw_lr_find({"base": lost}) is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
+    folder = ResultsFolder(tmp_path)
+    atomic_write(folder.overfit("base"), content)
+    with pytest.raises(UserError, match=r"overfit-base\.json: .*delete it"):
+        draw_sanity_figures(folder, ["base"])
+
+
 @pytest.mark.parametrize(
     ("checked", "names"),
     [
-        ([], []),
-        (["wide"], ["overfit-wide", "lr_find-wide"]),
-        (["wide", "base"], ["overfit", "lr_find"]),
+        ([], {}),
+        (["wide"], {"overfit": "overfit-wide", "lr_find": "lr_find-wide"}),
+        (["wide", "base"], {"overfit": "overfit", "lr_find": "lr_find"}),
     ],
 )
-def test_figures_are_drawn_of_what_was_checked(tmp_path: Path, checked: list[str], names: list[str]) -> None:
+def test_figures_are_drawn_of_what_was_checked(tmp_path: Path, checked: list[str], names: dict[str, str]) -> None:
     folder = ResultsFolder(tmp_path)
     for variant in checked:
         write_json(folder.overfit(variant), check(attempt([7.0, 0.04])))
         write_json(folder.lr_find(variant), range_test())
     assert draw_sanity_figures(folder, ["base", "wide", "other"]) == names
     files = {path.name for path in tmp_path.glob("figures/*")}
-    assert files == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert files == {f"{name}.{kind}" for name in names.values() for kind in ("png", "svg")}

@@ -17,34 +17,14 @@ from rich.console import Console
 from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
-from paramalloc.results import FINALISTS, MEASURED_FIELDS, RANKING, SANITY, ResultsFolder
+from paramalloc.results import FINALISTS, RANKING, SANITY, ResultsFolder
 from paramalloc.sweep.driver import EXIT_TRIAL_FAILED, SweepStoppedError, run_sweep
 from paramalloc.sweep_file import dump_sweep
+from tests.sweep.outcomes import numbers, without_measurements
 
 TUNE_MAIN = Path(__file__).parents[2] / "tune_main.py"
 EXIT_INTERRUPTED = 130
 DEADLINE_SECONDS = 120
-
-
-def without_measurements(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: without_measurements(inner) for key, inner in value.items() if key not in MEASURED_FIELDS}
-    return [without_measurements(inner) for inner in value] if isinstance(value, list) else value
-
-
-def numbers(folder: ResultsFolder) -> dict[str, Any]:
-    """All that a sweep found out: metrics, curves and decisions, without what measures the machine or the day."""
-    found: dict[str, Any] = {}
-    for stage in (RANKING, FINALISTS):
-        for trial in folder.trials(stage):
-            found[f"{stage}/{trial.name}"] = without_measurements(read_json(trial.metrics))
-            found[f"{stage}/{trial.name}/history"] = without_measurements(read_jsonl(trial.history))
-    for row in read_jsonl(folder.decisions):
-        row.pop("time")
-        if row["decision"] == "winner":  # which rests on latency and memory too
-            row = {"improvement": [comparison["improvement"] for comparison in row["comparisons"]]}
-        found[f"{row.get('decision', 'winner')}/{row.get('trial', '')}"] = row
-    return found
 
 
 def run(config: SweepConfig, folder: ResultsFolder, expected: int = 0) -> str:
@@ -65,7 +45,9 @@ def undisturbed(
 
 
 def statuses(folder: ResultsFolder, stage: str) -> dict[str, str]:
-    return {trial.name: read_json(trial.metrics)["status"] for trial in folder.trials(stage)}
+    return {
+        trial.name: read_json(trial.metrics)["status"] for trial in folder.trials(stage) if trial.metrics.exists()
+    }
 
 
 def test_a_sweep_goes_through_ranking_a_kill_and_finalists_to_its_report(
@@ -172,7 +154,7 @@ def test_learning_rates_are_tried_or_found_and_a_sweep_that_grows_is_carried_on(
     assert statuses(folder, RANKING)["late"] in ("finished", "killed")
     assert before == {path: without_measurements(read_json(path)) for path in before}
     decided = [row["decision"] for row in read_jsonl(folder.decisions) if row["decision"] != "kill"]
-    assert decided == ["promote", "winner", "reopen", "promote", "winner"]
+    assert decided == ["learning_rate", "promote", "winner", "reopen", "promote", "winner"]
 
 
 def test_another_text_under_the_same_name_is_refused(
@@ -215,9 +197,19 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_stops_no_other(
     }
     assert "training.precision" in folder.trial(RANKING, "broken").error.read_text()
     assert "Traceback" in folder.trial(RANKING, "broken").error.read_text()
-    assert "broken failed:" in said
+    assert said.index("broken broke down and is tried once more:") < said.index("broken failed:")
     assert "explosive diverged" in said
     assert set(statuses(folder, FINALISTS)) == {"base-seed0", "wide-seed0"}
+
+
+def test_the_same_error_in_two_trials_stops_the_sweep_with_it_on_the_screen(
+    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
+) -> None:
+    broken = [{"name": name, "precision": "fp16"} for name in ("broken", "another")]
+    folder = ResultsFolder(tmp_path / "epidemic")
+    with pytest.raises(SweepStoppedError, match=r"broke down in the same way: .*training\.precision"):
+        run(tiny(experiments=[{"name": "base"}, *broken], ranking={"tokens": 400_000}), folder)
+    assert "base" not in statuses(folder, RANKING)
 
 
 def test_a_baseline_that_fails_ends_the_sweep_with_the_reason(

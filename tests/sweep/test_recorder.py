@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cost.ledger import heartbeat
 from paramalloc.config import SweepConfig
 from paramalloc.files import append_jsonl, read_json, read_jsonl
 from paramalloc.plan import make_plan
 from paramalloc.results import RANKING, ResultsFolder
+from paramalloc.sweep.attempts import MAX_DEATHS
 from paramalloc.sweep.display import Display, plain_line, stage_table
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import KillRule
@@ -33,6 +35,7 @@ STARTED = {
     "node": "n1",
     "share": 0.5,
 }
+FAILED = {"kind": "failed", "error": "ValueError: no", "place": "loop.py:7 in step", "traceback": "Traceback: no"}
 NODE = {"node": "n1", "kind": "head", "gpus": 0.0, "cpus": 2.0}
 
 
@@ -77,6 +80,16 @@ class Sweep:
 
     def metrics(self, trial: str) -> dict[str, Any]:
         return read_json(self.folder.trial(RANKING, trial).metrics)
+
+    def fail(self, trial: str, **changes: Any) -> bool:
+        """It breaks down, is started again, and breaks down in the same way."""
+        self.recorder.receive(trial, FAILED | changes)
+        self.recorder.lost(trial, "its own error", set())
+        self.begin(trial)
+        return self.recorder.receive(trial, FAILED | changes)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [entry for entry in read_jsonl(self.folder.events) if entry["event"] == kind]
 
     def history(self, trial: str) -> list[int]:
         return [entry["tokens"] for entry in read_jsonl(self.folder.trial(RANKING, trial).history)]
@@ -149,8 +162,7 @@ def test_a_restarted_trial_rewinds_its_history_to_its_checkpoint_and_doubles_not
     play(sweep, "base", 10.0, range(6_000, 14_000, 2_000))
     sweep.finish("base")
     assert sweep.history("base") == list(POINTS)
-    assert sweep.metrics("base")["preemptions"] == 1
-    assert sweep.metrics("base")["lost_seconds"] is None
+    assert sweep.metrics("base")["preemptions"] == 0  # the driver stopped it, no machine was lost
     assert any("carries on at 0.00M" in text for text in sweep.said)
 
 
@@ -208,17 +220,99 @@ def test_a_diverged_trial_is_closed_at_once(sweep: Sweep) -> None:
     assert sweep.metrics("wide")["train_loss"] is None
 
 
-def test_a_failed_trial_keeps_its_traceback(sweep: Sweep) -> None:
+def test_a_trial_that_breaks_down_is_tried_once_more_and_then_failed_with_its_traceback(sweep: Sweep) -> None:
     sweep.begin("wide")
-    sweep.recorder.receive("wide", {"kind": "failed", "error": "ValueError: no", "traceback": "Traceback: no"})
+    assert not sweep.recorder.receive("wide", FAILED)
+    assert not sweep.folder.trial(RANKING, "wide").metrics.exists()
+    sweep.recorder.lost("wide", "its own error", set())
+    sweep.begin("wide")
+    assert sweep.recorder.receive("wide", FAILED)
     assert sweep.folder.trial(RANKING, "wide").error.read_text() == "Traceback: no\n"
     assert sweep.metrics("wide")["status"] == "failed"
+    assert sweep.events("trial_lost") == []
+    assert not sweep.recorder.hopeless
 
 
-def test_a_worker_that_never_started_and_is_given_up_is_a_failure(sweep: Sweep) -> None:
-    sweep.recorder.ended("wide", "its worker was lost 11 times")
+def test_a_trial_whose_second_try_succeeds_keeps_no_error(sweep: Sweep) -> None:
+    sweep.begin("base")
+    sweep.recorder.receive("base", FAILED)
+    assert sweep.folder.trial(RANKING, "base").error.exists()
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    sweep.finish("base")
+    assert sweep.metrics("base")["status"] == "finished"
+    assert not sweep.folder.trial(RANKING, "base").error.exists()
+
+
+def test_the_same_first_error_in_two_trials_stops_the_sweep_and_another_does_not(sweep: Sweep) -> None:
+    for trial in ("base", "wide", "slow"):
+        sweep.begin(trial)
+    sweep.recorder.receive("base", FAILED)
+    sweep.recorder.receive("wide", FAILED | {"place": "loop.py:8 in step"})
+    assert not sweep.recorder.hopeless
+    sweep.recorder.receive("slow", FAILED)
+    assert sweep.recorder.hopeless
+    assert sweep.recorder.epidemic == "base and slow broke down in the same way: ValueError: no (loop.py:7 in step)"
+
+
+def test_a_worker_that_dies_again_and_again_without_progress_is_a_failure(sweep: Sweep) -> None:
+    for death in range(MAX_DEATHS):
+        assert sweep.recorder.trials["wide"].status == "waiting", death
+        sweep.recorder.lost("wide", "out of memory", set())
     assert sweep.metrics("wide")["status"] == "failed"
     assert sweep.metrics("wide")["device"] is None
+    assert "died 5 times at 0.00M tokens" in sweep.folder.trial(RANKING, "wide").error.read_text()
+
+
+def test_lost_machines_and_deaths_with_progress_between_them_never_make_a_failure(sweep: Sweep) -> None:
+    lost: set[str] = set()
+    for tokens in range(2_000, 2_000 * 2 * MAX_DEATHS, 2_000):
+        sweep.begin("wide")
+        sweep.evaluate("wide", tokens, 10.0)
+        sweep.recorder.lost("wide", "it died", lost)
+    for number in range(2 * MAX_DEATHS):
+        sweep.begin("wide", node=f"n{number}")
+        lost.add(f"n{number}")
+        sweep.recorder.lost("wide", "its machine is gone", lost)
+    assert sweep.recorder.trials["wide"].status == "waiting"
+
+
+def test_a_notice_costs_nothing_and_a_lost_worker_what_came_after_the_state_that_was_kept(sweep: Sweep) -> None:
+    called = {"kind": "preempted", "reason": "spot notice", "by_notice": True, "step": 16, "tokens": 2_048}
+    sweep.begin("base")
+    sweep.recorder.receive("base", called)
+    sweep.recorder.lost("base", "called back", set())
+    sweep.begin("base", resumed_at_tokens=2_048)
+    sweep.evaluate("base", 4_000, 10.0)
+    sweep.evaluate("base", 6_000, 10.0)
+    sweep.recorder.lost("base", "it died", set())
+    sweep.begin("base", resumed_at_tokens=5_000, history=[row(2_000, 10.0), row(4_000, 10.0)])
+    play(sweep, "base", 10.0, range(6_000, 14_000, 2_000))
+    sweep.finish("base")
+    ends = [event["lost_seconds"] for event in sweep.events("trial_end")]
+    (first,) = sweep.events("trial_preempted")
+    (death,) = sweep.events("trial_lost")
+    assert first["tokens"] == 2_048
+    assert ends[0] == 0.0
+    # Half of the way from 4,000 to 6,000 tokens was kept, and all up to there.
+    assert 0.5 <= ends[1] < death["time"] - first["time"]
+    assert sweep.metrics("base")["lost_seconds"] == ends[1]
+    assert sweep.metrics("base")["preemptions"] == 2
+    bill = sweep.journal.cost_summary()
+    assert bill["by_use"]["lost_to_preemption"]["node_seconds"] > 0
+    assert sweep.history("base") == [2_000, 4_000, *range(6_000, 14_000, 2_000)]
+
+
+def test_what_a_dead_driver_left_open_is_billed_as_lost_from_the_state_that_was_kept(sweep: Sweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0, range(2_000, 8_000, 2_000))
+    sweep.journal.bill(heartbeat)
+    ended = sweep.journal.clock() - 1
+    sweep.again()
+    sweep.begin("base", resumed_at_tokens=2_000, history=[row(2_000, 10.0)])
+    began, (end,) = sweep.events("trial_start")[0]["time"], sweep.events("trial_end")
+    assert end["session"] == sweep.events("session_start")[0]["session"]
+    assert end["lost_seconds"] == pytest.approx(ended - began - 2)  # 2,000 tokens at a thousand per second were kept
 
 
 def test_the_last_report_given_twice_changes_nothing(sweep: Sweep) -> None:
@@ -255,8 +349,10 @@ def test_a_trial_that_failed_or_diverged_ahead_of_the_baseline_stays_so_and_in_a
 ) -> None:
     sweep.begin("wide")
     play(sweep, "wide", 16.0)
-    end = {"step": 100, "tokens": 12_800} if ending == "diverged" else {"error": "no", "traceback": "no"}
-    sweep.recorder.receive("wide", {"kind": ending, **end})
+    if ending == "failed":
+        sweep.fail("wide")
+    else:
+        sweep.recorder.receive("wide", {"kind": "diverged", "step": 100, "tokens": 12_800})
     sweep.begin("base")
     play(sweep, "base", 10.0)
     assert sweep.metrics("wide")["status"] == ending
@@ -269,7 +365,7 @@ def test_a_failed_trial_is_tried_again_by_a_new_command_from_its_checkpoint(swee
     sweep.begin("base")
     checkpoints = sweep.folder.trial(RANKING, "base").checkpoints
     checkpoints.mkdir(parents=True)
-    sweep.recorder.receive("base", {"kind": "failed", "error": "No space left", "traceback": "No space left"})
+    sweep.fail("base", error="No space left")
     assert sweep.recorder.hopeless
     assert checkpoints.exists()
     assert "base" not in [task.name for task in sweep.recorder.missing]
@@ -313,3 +409,12 @@ def test_the_table_of_each_stage_stays_on_the_screen(sweep: Sweep) -> None:
             display.end_stage()
     names = [line.split()[0] for line in screen(stream.getvalue()) if line.split()[1:2] == ["0.00/0.01"]]
     assert names == ["wide", "slow"] * 2
+
+
+def test_an_attempt_that_an_earlier_driver_ended_in_order_is_not_billed_again(sweep: Sweep) -> None:
+    sweep.begin("base")
+    sweep.evaluate("base", 2_000, 10.0)
+    sweep.recorder.interrupted("base")
+    sweep.again()
+    sweep.begin("base", resumed_at_tokens=2_000, history=[row(2_000, 10.0)])
+    assert len(sweep.events("trial_end")) == 1

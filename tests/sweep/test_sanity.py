@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from paramalloc.errors import UserError
-from paramalloc.files import write_json
+from paramalloc.files import append_jsonl, atomic_write, write_json
 from paramalloc.plan import Plan, make_plan
 from paramalloc.results import ResultsFolder
-from paramalloc.sweep.sanity import checks, passed, rate_warning, suggested_rates
+from paramalloc.sweep.sanity import checks, passed, rate_decisions, rate_warning, suggested_rates
 from paramalloc.sweep_file import check_sweep
 
 WIDE = {"name": "wide", "glu_expansion": 4.0}
@@ -43,7 +43,7 @@ def test_an_automatic_rate_without_the_sanity_stage_is_refused() -> None:
 def test_only_a_good_result_of_the_same_check_is_passed(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path)
     plan = plan_of({"name": "base", "learning_rate": "auto"})
-    overfit, lr_find = checks(plan)
+    overfit, _ = checks(plan)
     assert not passed(folder, overfit, "tokenizer")
     subject = overfit.subject("tokenizer")
     write_json(folder.overfit("base"), {"passed": False, "subject": subject})
@@ -53,8 +53,37 @@ def test_only_a_good_result_of_the_same_check_is_passed(tmp_path: Path) -> None:
     assert not passed(folder, overfit, "another text")
     (wider, _) = checks(plan_of({"name": "base", "glu_expansion": 4.0}))
     assert not passed(folder, wider, "tokenizer")
-    write_json(folder.lr_find("base"), {"passed": True, "subject": lr_find.subject("t"), "suggestion": 3e-3})
+
+
+@pytest.mark.parametrize("content", ["", '{"passed": true, "subj', "[]", "null", '{"passed": true}', "\xff"])
+def test_a_file_that_is_damaged_or_says_too_little_is_not_passed(tmp_path: Path, content: str) -> None:
+    folder = ResultsFolder(tmp_path)
+    (check, _) = checks(plan_of({"name": "base"}))
+    atomic_write(folder.overfit("base"), content.encode("latin-1"))
+    assert not passed(folder, check, "tokenizer")
+
+
+def test_an_automatic_rate_is_decided_once_and_holds_when_the_test_is_run_again(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    plan = plan_of({"name": "base", "learning_rate": "auto"}, WIDE)
+    write_json(folder.lr_find("base"), {"suggestion": 3e-3, "message": "base: learning rate 0.003 suggested"})
+    (row,) = rate_decisions(plan, folder)
+    assert row == {
+        "decision": "learning_rate",
+        "variant": "base",
+        "suggestion": 3e-3,
+        "reason": "base: learning rate 0.003 suggested",
+    }
+    append_jsonl(folder.decisions, row)
     assert suggested_rates(plan, folder) == {"base": 3e-3}
+    write_json(folder.lr_find("base"), {"suggestion": 9e-3, "message": "another machine, another suggestion"})
+    assert rate_decisions(plan, folder) == []
+    assert suggested_rates(plan, folder) == {"base": 3e-3}
+    grown = plan_of({"name": "base", "learning_rate": "auto"}, WIDE | {"learning_rate": "auto"})
+    write_json(folder.lr_find("wide"), {"suggestion": 1e-3, "message": "wide: learning rate 0.001 suggested"})
+    (row,) = rate_decisions(grown, folder)
+    append_jsonl(folder.decisions, row)
+    assert suggested_rates(grown, folder) == {"base": 3e-3, "wide": 1e-3}
 
 
 def test_rates_far_from_the_suggestion_are_named_and_others_are_not() -> None:

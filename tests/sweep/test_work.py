@@ -41,9 +41,18 @@ def data(config: SweepConfig) -> SweepData:
     return make_sweep_data({size: prepare(config.data, size) for size in sizes}, 600, INTERVAL)
 
 
-def reports(task: TrialTask, data: SweepData, config: SweepConfig, folder: Path) -> list[dict[str, Any]]:
+def reports(
+    task: TrialTask, data: SweepData, config: SweepConfig, folder: Path, *, leave_after: int | None = None
+) -> list[dict[str, Any]]:
+    """What the trial tells; a notice comes once it has told `leave_after` evaluations."""
     told: list[dict[str, Any]] = []
-    run_trial(task, data, config.evaluation, CheckpointStore(folder), CPU, told.append)
+
+    def notice() -> str | None:
+        evaluations = sum(item["kind"] == "evaluation" for item in told)
+        return "spot notice" if leave_after is not None and evaluations >= leave_after else None
+
+    store = CheckpointStore(folder)
+    run_trial(task, data, config.evaluation, store, CPU, told.append, notice=notice)
     return told
 
 
@@ -63,6 +72,25 @@ def test_a_trial_reports_its_start_each_evaluation_and_its_scores(
     assert [item["kind"] for item in again] == ["started", "finished"]
     assert again[0]["history"] == [item["row"] for item in told[1:-1]]
     assert again[-1]["scores"] == told[-1]["scores"]
+
+
+def test_a_notice_ends_a_trial_that_carries_on_where_it_was(
+    config: SweepConfig, data: SweepData, tmp_path: Path
+) -> None:
+    task = task_of(config, "base")
+    whole = reports(task, data, config, tmp_path / "whole")
+    tokens_behind = 0
+    for _ in range(2):
+        started, *evaluations, left = reports(task, data, config, tmp_path, leave_after=3)
+        assert started["resumed_at_tokens"] == tokens_behind
+        assert [item["kind"] for item in evaluations] == ["evaluation"] * 3
+        tokens_behind = left["step"] * task.run.step_tokens
+        reason = {"reason": "spot notice", "step": left["step"], "tokens": tokens_behind}
+        assert left == {"kind": "preempted", **reason}
+    assert left["step"] == task.run.total_steps  # the second notice came before the final scores
+    again = reports(task, data, config, tmp_path)
+    assert [item["kind"] for item in again] == ["started", "finished"]
+    assert again[-1]["scores"] == whole[-1]["scores"]
 
 
 def test_a_divergence_is_reported_and_is_no_exception(config: SweepConfig, data: SweepData, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from paramalloc.config import TrainingConfig
 from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics
 from paramalloc.training.checkpoint import CheckpointStore
-from paramalloc.training.loop import Diverged, Row, Trainer
+from paramalloc.training.loop import Diverged, Preempted, Row, Trainer
 from paramalloc.training.run import TrainingRun
 
 SHAPE = Shape(d_model=16, n_layers=1, n_heads=2, d_ff=24, vocab_size=260, context_length=8, tied=True)
@@ -26,10 +26,6 @@ STEP_TOKENS = 32
 TEXT = np.random.default_rng(0).integers(0, 260, 4000).astype(np.uint16)
 NAN = float("nan")
 TOLERATED = 16  # halvings from a loss scale of 2^16 to none
-
-
-class Cut(Exception):
-    """Stands for whatever ends a process between two steps."""
 
 
 def dev_loss(model: Transformer) -> Row:
@@ -71,16 +67,8 @@ def weights(trainer: Trainer) -> list[torch.Tensor]:
 
 
 def train_until_cut(trainer: Trainer, after: int) -> None:
-    save = trainer.checkpoints.save
-
-    def save_then_die(step: int, *state: Any) -> None:
-        if step == after:
-            save(step, *state)
-            raise Cut
-
-    trainer.checkpoints.save = save_then_die
-    with pytest.raises(Cut):
-        trainer.train()
+    with pytest.raises(Preempted):
+        trainer.train(notice=lambda: "cut" if trainer.progress.step == after else None)
 
 
 def without_times(history: list[Row]) -> list[Row]:

@@ -110,7 +110,7 @@ def test_a_flat_end_is_over_after_three_quarters_of_a_decade_and_a_flat_beginnin
 
 def test_a_real_test_learns_stops_early_and_says_why(real: LrFindResult) -> None:
     assert real.passed
-    assert real.losses[0] == pytest.approx(math.log(300), rel=0.02)
+    assert real.losses[0] == pytest.approx(math.log(300), rel=0.05)
     assert min(real.smoothed) < 0.95 * real.losses[0]
     assert 1e-4 < real.suggestion < real.unstable_above < real.learning_rates[-1]
     assert len(real.learning_rates) == len(real.losses) < len(RATES)

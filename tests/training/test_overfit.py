@@ -176,7 +176,7 @@ def test_an_optimiser_that_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_steps_that_are_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "FALLBACKS", (0.15,))
     monkeypatch.setattr(room, "MAX_STEPS", 40)
-    assert "falls too slowly: 5.7" in problem(monkeypatch, Transformer)
+    assert "falls too slowly: 5." in problem(monkeypatch, Transformer)
 
 
 def test_a_model_too_small_for_the_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from paramalloc.data.hub_probes import hub_rows
+from paramalloc.data.probes import Probe, ProbeTask
 from paramalloc.errors import UserError
-from paramalloc.evaluation.smallbench.items import Probe, ProbeTask
 from paramalloc.evaluation.smallbench.templates import TEMPLATES
 
 HUB = "hub"

@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from paramalloc.data.probes import Probe, ProbeTask
 from paramalloc.data.tokenizer import encode
 from paramalloc.errors import UserError
-from paramalloc.evaluation.smallbench.items import Probe, ProbeTask
 from paramalloc.evaluation.smallbench.statistics import task_statistics
 from paramalloc.model import Transformer
-from paramalloc.numerics import Numerics
+from paramalloc.numerics import Numerics, scoring_batch_size
 
-_LOGIT_ELEMENTS_PER_BATCH = {"cpu": 2**24, "cuda": 2**28}
 Tokens = tuple[int, ...]
 
 
@@ -101,7 +100,7 @@ def _batches(inputs: list[Tokens], vocab_size: int, device: torch.device) -> Ite
     """Inputs of like length together, the longest first, so that too little memory shows at once."""
     inputs.sort(key=len, reverse=True)
     while inputs:
-        fitting = max(1, _LOGIT_ELEMENTS_PER_BATCH[device.type] // (len(inputs[0]) * vocab_size))
+        fitting = scoring_batch_size(len(inputs[0]), vocab_size, device)
         yield inputs[:fitting]
         inputs = inputs[fitting:]
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from paramalloc.data.probes import Probe
 from paramalloc.errors import UserError
-from paramalloc.evaluation.smallbench.items import Probe
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from paramalloc.data import hub_probes
+from paramalloc.data.probes import Probe, ProbeTask
 from paramalloc.errors import UserError
-from paramalloc.evaluation.smallbench.items import Probe, ProbeTask
 from paramalloc.evaluation.smallbench.loading import draw, load_tasks
 
 ROWS: dict[str, dict[str, object]] = {

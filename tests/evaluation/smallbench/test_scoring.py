@@ -8,10 +8,9 @@ import torch
 from tokenizers import Tokenizer
 
 from paramalloc.allocation import Shape
+from paramalloc.data.probes import Probe, ProbeTask
 from paramalloc.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from paramalloc.errors import UserError
-from paramalloc.evaluation.smallbench import scoring
-from paramalloc.evaluation.smallbench.items import Probe, ProbeTask
 from paramalloc.evaluation.smallbench.scoring import evaluate_smallbench, score_probes
 from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics
@@ -85,7 +84,8 @@ def test_batching_changes_nothing_and_respects_its_bound(
     together = score_probes(model, tokenizer, probes(), END_OF_TEXT_ID, CPU)
     assert len(sizes) == 1
     sizes.clear()
-    monkeypatch.setattr(scoring, "_LOGIT_ELEMENTS_PER_BATCH", {"cpu": 2 * LENGTH * VOCABULARY})
+    bound = {"cpu": 2 * LENGTH * VOCABULARY}
+    monkeypatch.setattr("paramalloc.numerics._LOGIT_ELEMENTS_PER_SCORING_BATCH", bound)
     in_parts = score_probes(model, tokenizer, probes(), END_OF_TEXT_ID, CPU)
     hook.remove()
     assert in_parts == pytest.approx(together, rel=1e-5)

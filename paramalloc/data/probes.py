@@ -1,7 +1,7 @@
-"""The data type of SmallBench: zero-shot multiple-choice questions, by task.
+"""The data type of zero-shot multiple-choice questions, by task, wherever they come from.
 
 Always holds: plain frozen data without torch; `context` followed by a choice is what a model reads, and the choices
-carry the space that separates them from the context.
+carry the space that separates them from the context. `ProbeTask("sst2", (Probe("sst2-17", ...), ...))`.
 """
 
 from __future__ import annotations

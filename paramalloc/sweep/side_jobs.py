@@ -1,0 +1,82 @@
+"""Work beside the trials: sanity checks and the measurement of finalists, each in a worker like a trial's.
+
+Always holds: a job whose worker was lost is done again, on another machine if need be; one that loses worker after
+worker ends with a sentence that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from paramalloc.config import EvaluationConfig, ResourcesConfig
+from paramalloc.errors import UserError
+from paramalloc.sweep.ray_session import Cluster
+from paramalloc.sweep.sanity import Check
+from paramalloc.sweep.trial import CheckOutcome, profile, try_out
+from paramalloc.sweep.work import SweepData
+from paramalloc.training.run import TrainingRun
+
+MAX_LOST_WORKERS = 5
+
+
+def run_checks(
+    checks: Sequence[Check], data: SweepData, resources: ResourcesConfig, cluster: Cluster
+) -> Iterator[tuple[Check, CheckOutcome]]:
+    """Each check with its outcome as soon as it has one; they run side by side, each with what a trial holds.
+
+    Errors: UserError when the worker of one was lost again and again.
+    """
+    cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
+    worker, shared = _on_its_own(try_out, cpus, gpus), ray.put(data)
+    running = {worker.remote(check, shared, cpus, gpus): (check, 0) for check in checks}
+    while running:
+        (ready,), _ = ray.wait(list(running), num_returns=1)
+        check, lost = running.pop(ready)
+        try:
+            outcome = ray.get(ready)
+        except RayError as error:
+            _give_up_or_go_on(f"sanity check {check.name}", error, lost + 1)
+            running[worker.remote(check, shared, cpus, gpus)] = check, lost + 1
+        else:
+            yield check, outcome
+
+
+def measure_alone(
+    runs: dict[str, TrainingRun], evaluation: EvaluationConfig, resources: ResourcesConfig, cluster: Cluster
+) -> dict[str, Any]:
+    """Latency and memory of variants in a worker of their own, to be called while no trial runs.
+
+    Errors: UserError when the worker was lost again and again, or the measurement broke down.
+    """
+    cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
+    worker, lost = _on_its_own(profile, cpus, gpus), 0
+    while True:
+        try:
+            return ray.get(worker.remote(runs, evaluation, cpus, gpus))
+        except RayError as error:
+            lost += 1
+            _give_up_or_go_on("measuring latency and memory", error, lost)
+
+
+def _on_its_own(function: Callable[..., Any], cpus: float, gpus: float) -> Any:
+    """Without Ray's own retries, which would hide how often a worker was lost, and try for ever out of memory."""
+    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(function)
+
+
+def _give_up_or_go_on(what: str, error: RayError, lost: int) -> None:
+    if isinstance(error, RayTaskError):
+        raise UserError(what, f"an error: {brief(error.cause)}", "run the same command again, with -v to see more")
+    if lost >= MAX_LOST_WORKERS:
+        got = f"a worker that was lost {lost} times; the last time: {brief(error)}"
+        raise UserError(what, got, "give it a machine with more memory, or run the same command again")
+
+
+def brief(error: BaseException) -> str:
+    """An error's first line, and from Ray's long accounts of a dead worker the sentence that says why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    details = [line for line in lines if line.startswith(("The actor is dead because", "Memory on the node"))]
+    return (details or lines)[0][:300]

@@ -1,0 +1,29 @@
+"""What two runs of the same sweep must have in common, whatever befell one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paramalloc.files import read_json, read_jsonl
+from paramalloc.results import FINALISTS, MEASURED_FIELDS, RANKING, ResultsFolder
+
+
+def without_measurements(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_measurements(inner) for key, inner in value.items() if key not in MEASURED_FIELDS}
+    return [without_measurements(inner) for inner in value] if isinstance(value, list) else value
+
+
+def numbers(folder: ResultsFolder) -> dict[str, Any]:
+    """All that a sweep found out: metrics, curves and decisions, without what measures the machine or the day."""
+    found: dict[str, Any] = {}
+    for stage in (RANKING, FINALISTS):
+        for trial in folder.trials(stage):
+            found[f"{stage}/{trial.name}"] = without_measurements(read_json(trial.metrics))
+            found[f"{stage}/{trial.name}/history"] = without_measurements(read_jsonl(trial.history))
+    for row in read_jsonl(folder.decisions):
+        row.pop("time")
+        if row["decision"] == "winner":  # which rests on latency and memory too
+            row = {"improvement": [comparison["improvement"] for comparison in row["comparisons"]]}
+        found[f"{row.get('decision', 'winner')}/{row.get('trial', '')}"] = row
+    return found

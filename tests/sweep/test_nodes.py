@@ -1,0 +1,151 @@
+"""Machines that come and go, as the bill and the diary see them; and why a trial finds no place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import Notice
+from cluster.notice import NodeRecord
+from paramalloc.config import CostConfig
+from paramalloc.files import read_jsonl
+from paramalloc.results import ResultsFolder
+from paramalloc.sweep import nodes as nodes_module
+from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.nodes import Node, NodeWatch, shortage
+
+HEAD = Node("h" * 56, True, 0.0, 0.0)
+SPOT = NodeRecord("i-1", "g5.xlarge", "us-east-1b", "spot")
+NOTICE = Notice("terminate", deadline=1_120.0, noticed_at=1_000.0)
+
+
+def worker(letter: str, cpus: float = 4.0, gpus: float = 1.0) -> Node:
+    return Node(letter * 56, False, cpus, gpus)
+
+
+class World:
+    """The machines there are, and the time."""
+
+    def __init__(self, root: Path, *there: Node, agents: bool = True) -> None:
+        self.now = 1_000.0
+        self.nodes = {node.id: node for node in there}
+        self.records: dict[str, NodeRecord] = {}
+        self.folder, self.said = ResultsFolder(root), list[str]()
+        journal = Journal(self.folder, CostConfig(), self.said.append, clock=lambda: self.now)
+        self.watch = NodeWatch(journal, agents, lambda: self.nodes, lambda: self.records, clock=lambda: self.now)
+
+    def later(self, seconds: float = 1.0) -> None:
+        self.now += seconds
+        self.watch.tick()
+
+    def rows(self, event: str) -> list[dict[str, Any]]:
+        return [row for row in read_jsonl(self.folder.events) if row["event"] == event]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "nodes", "said"),
+    [
+        (1, 1, [worker("a")], None),
+        (1, 0.5, [worker("a", gpus=0.5)], None),
+        (1, 1, [], "needs 1 GPU, cluster has 0"),
+        (1, 0, [], "needs 1 CPU, cluster has 0"),
+        (1, 0, [HEAD], "needs 1 CPU, cluster has 0"),
+        (1, 1, [HEAD, worker("a", gpus=0)], "needs 1 GPU, cluster has 0"),
+        (1, 2, [worker("a"), worker("b")], "needs 2 GPUs on one machine, the largest has 1"),
+        (8, 1, [worker("a"), worker("b", cpus=8, gpus=0)], "needs 1 GPU and 8 CPUs on one machine, none has both"),
+    ],
+)
+def test_a_trial_that_no_machine_could_hold_says_why(
+    cpus: float, gpus: float, nodes: list[Node], said: str | None
+) -> None:
+    assert shortage(cpus, gpus, nodes) == said
+
+
+def test_a_machine_is_billed_from_its_coming_on_once_its_agent_has_said_what_it_is(tmp_path: Path) -> None:
+    world = World(tmp_path, HEAD)
+    node = worker("a")
+    world.nodes[node.id] = node
+    world.later()
+    assert world.said == ["node aaaaaaaa joined: 4 CPUs, 1 GPU"]
+    world.later(3.0)
+    assert world.rows("node_up") == []
+    world.records[node.id] = SPOT
+    world.later()
+    (up,) = world.rows("node_up")
+    assert (up["time"], up["instance_type"], up["zone"], up["lifecycle"], up["launched_at"]) == (
+        1_001.0,
+        "g5.xlarge",
+        "us-east-1b",
+        "spot",
+        None,
+    )
+
+
+def test_a_machine_without_an_agent_is_billed_as_it_is_after_a_while_and_at_the_end(tmp_path: Path) -> None:
+    world = World(tmp_path, HEAD)
+    world.later(11.0)
+    assert [(row["node"], row["time"], row["instance_type"]) for row in world.rows("node_up")] == [
+        (HEAD.id, 1_000.0, None)
+    ]
+    world.nodes[worker("a").id] = worker("a")
+    world.later()
+    world.watch.close()
+    assert len(world.rows("node_up")) == 2
+    alone = World(tmp_path / "alone", HEAD, agents=False)
+    assert len(alone.rows("node_up")) == 1
+
+
+@pytest.mark.parametrize(("noticed", "why"), [(True, "aws"), (False, "lost")])
+def test_only_a_machine_that_had_notice_was_taken_by_aws(tmp_path: Path, noticed: bool, why: str) -> None:
+    node = worker("a")
+    world = World(tmp_path, HEAD, node)
+    world.records[node.id] = SPOT
+    world.later()
+    if noticed:
+        world.records[node.id] = NodeRecord("i-1", "g5.xlarge", "us-east-1b", "spot", notice=NOTICE)
+    world.later()
+    world.later()
+    assert len(world.rows("node_notice")) == noticed
+    assert (node in world.watch.usable) != noticed
+    del world.nodes[node.id]
+    world.later()
+    (down,), (lost,) = world.rows("node_down"), world.rows("node_lost")
+    assert (down["why"], lost["noticed"]) == (why, noticed)
+    assert world.watch.lost == {node.id}
+
+
+def test_a_notice_that_is_withdrawn_makes_the_machine_usable_again(tmp_path: Path) -> None:
+    node = worker("a")
+    world = World(tmp_path, node)
+    world.records[node.id] = NodeRecord("i-1", notice=NOTICE)
+    world.later()
+    assert world.watch.usable == []
+    world.records[node.id] = NodeRecord("i-1")
+    world.later()
+    assert world.watch.usable == [node]
+
+
+def test_a_machine_that_a_trial_had_to_leave_is_drained_once_but_never_the_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained: list[str] = []
+    monkeypatch.setattr(nodes_module, "drain", lambda node, record: drained.append(node.id))
+    node = worker("a")
+    world = World(tmp_path, HEAD, node, agents=False)
+    for name in (node.id, node.id, HEAD.id, "gone"):
+        world.watch.called_back(name, NOTICE)
+    assert drained == [node.id]
+    assert len(world.rows("node_notice")) == 2
+
+
+def test_a_machine_that_came_and_went_between_two_looks_at_the_agents_is_billed_whole(tmp_path: Path) -> None:
+    world = World(tmp_path, HEAD)
+    world.nodes[worker("a").id] = worker("a")
+    world.later()
+    del world.nodes[worker("a").id]
+    world.later()
+    (up,) = [row for row in world.rows("node_up") if row["node"] == worker("a").id]
+    (down,) = world.rows("node_down")
+    assert (up["time"], down["time"]) == (1_001.0, 1_002.0)

@@ -1,0 +1,34 @@
+"""Imports run one way: a room of the program knows the rooms beneath it, never one above."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import paramalloc
+
+PROGRAM = Path(paramalloc.__file__).parent
+FLOORS = (("data", "telemetry"), ("training",), ("evaluation",), ("sweep", "report", "export"), ("commands",))
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms that a module imports anywhere in it, also within functions."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    parts = [name.split(".") for name in names]
+    return {name[1] for name in parts if name[0] == "paramalloc" and len(name) > 1 and name[1] in FLOOR}
+
+
+@pytest.mark.parametrize("room", FLOOR)
+def test_a_room_imports_nothing_from_the_floors_above(room: str) -> None:
+    above = {
+        f"{path.relative_to(PROGRAM)} imports {other}"
+        for path in (PROGRAM / room).rglob("*.py")
+        for other in imported_rooms(path)
+        if FLOOR[other] > FLOOR[room]
+    }
+    assert not above
