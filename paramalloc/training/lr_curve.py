@@ -1,4 +1,4 @@
-"""Reading a learning-rate range test: whether the loss falls, where half of its descent is done, and where it ends.
+"""Reading a learning-rate range test: whether the loss falls, where its descent is nearly done, and where it ends.
 
 Always holds: a pure function of the curve. Everything is read off a smoothed copy, a Gaussian mean over a tenth of a
 decade to either side, which unlike a running mean does not lag behind the rising learning rate.
@@ -16,7 +16,8 @@ _SMOOTHING_DECADES = 0.1
 _START_DECADES = 0.5  # the lowest rates, which change next to nothing, show where the loss starts
 _LEAST_DROP = 0.03  # of the loss at the start; less is no learning
 _LEAST_GAIN = 0.01  # of the drop so far; what is lower by less is noise and no new lowest loss
-_RISE = 0.25  # of the drop; where the loss has come up again by so much, the descent is over
+_RISE = 0.1  # of the drop; where the loss has come up again by so much, the descent is over
+_NEARLY = 0.9  # of the drop
 _PATIENCE_DECADES = 0.75  # the descent is over, too, where the loss has stayed flat for so long
 
 
@@ -61,12 +62,12 @@ class LrCurve:
         return self.drop > _LEAST_DROP * self.start
 
     @property
-    def half_way(self) -> float:
-        """The learning rate at which half of the descent was done, between two steps; needs a loss that fell."""
-        middle = self.start - self.drop / 2
-        after = max(1, int(np.argmax(self.smoothed[: self.lowest + 1] <= middle)))
+    def nearly_down(self) -> float:
+        """The learning rate at which 90 % of the descent was done, between two steps; needs a loss that fell."""
+        level = self.start - _NEARLY * self.drop
+        after = max(1, int(np.argmax(self.smoothed[: self.lowest + 1] <= level)))
         above, below = self.smoothed[after - 1], self.smoothed[after]
-        share = (above - middle) / (above - below)
+        share = (above - level) / (above - below)
         return float(10 ** (self._decades[after - 1] + share * (self._decades[after] - self._decades[after - 1])))
 
     @cached_property

@@ -109,7 +109,7 @@ def read_curve(rates: Sequence[float], losses: Sequence[float], training: Traini
     return LrFindResult(
         passed=learnt,
         message=_advice(curve, unstable_above) if learnt else _failure(rates, losses),
-        suggestion=curve.half_way if learnt else None,
+        suggestion=curve.nearly_down if learnt else None,
         unstable_above=unstable_above,
         configured=_configured(training),
         step_tokens=STEP_TOKENS,
@@ -129,7 +129,7 @@ def _advice(curve: LrCurve, unstable_above: float | None) -> str:
     if unstable_above is not None:
         end = f"above {unstable_above:.2g} it fell no further"
     return (
-        f"learning rate {curve.half_way:.2g} suggested: there, half of the way from {curve.start:.2f} to "
+        f"learning rate {curve.nearly_down:.2g} suggested: there, 90 % of the fall from {curve.start:.2f} to "
         f"{lowest:.2f} nats per token was done; {end}"
     )
 

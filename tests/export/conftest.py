@@ -27,7 +27,7 @@ def lively(shape: Shape, seed: int) -> Transformer:
     model = Transformer(shape, seed).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(8).add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) * 0.01)
+            parameter.mul_(3).add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) * 0.01)
     return model
 
 

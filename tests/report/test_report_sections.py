@@ -123,7 +123,7 @@ def test_several_vocabularies_have_rows_of_their_own(folder: ResultsFolder) -> N
 
 
 def test_an_automatic_learning_rate_is_told_among_the_decisions(folder: ResultsFolder) -> None:
-    reason = "emb25: learning rate 0.0021 suggested: there, half of the way was done"
+    reason = "emb25: learning rate 0.0021 suggested: there, 90 % of the fall was done"
     fields = {"variant": "emb25", "suggestion": 2.1e-3, "reason": reason}
     append_jsonl(folder.decisions, {"decision": "learning_rate", "time": 0.0, "stage": RANKING, **fields})
     assert f"- {reason} (taken)\n- emb45 killed" in page(folder).split("## Decisions")[1]
