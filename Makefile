@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test chaos check clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -19,6 +19,16 @@ demo: setup
 
 test: setup
 	$(VENV)/bin/python -m pytest
+
+# N seeded runs from FIRST on, KILLS of the driver at random instants, TRACES of recorded losses; prints their figures.
+N       ?= 5
+KILLS   ?= 3
+TRACES  ?= 1
+FIRST   ?= 0
+FIGURES ?= chaos.json
+chaos: setup
+	CHAOS_FIRST=$(FIRST) CHAOS_RUNS=$(N) CHAOS_KILLS=$(KILLS) CHAOS_TRACES=$(TRACES) CHAOS_FIGURES=$(FIGURES) \
+	$(VENV)/bin/python -m pytest tests/chaos -v
 
 check: setup
 	$(VENV)/bin/ruff check .

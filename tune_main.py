@@ -1,6 +1,7 @@
 """Run a sweep, or carry it on: `python tune_main.py sweeps/smoke.yaml` (`--plan` to look first).
 
-Exit codes: 0 done, 1 a trial failed, 2 a mistake in what was asked, 130 stopped by Ctrl-C (the same command resumes).
+Exit codes: 0 done, 1 a trial failed, 2 a mistake in what was asked, 3 stopped at the budget, 130 stopped by Ctrl-C
+(after both the same command carries on, after 3 with a higher `cost.budget_usd`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ EXIT_INTERRUPTED = 130
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Find how a small language model's parameters are best spent.")
     parser.add_argument("sweep", type=Path, help="sweep file, e.g. sweeps/smoke.yaml")
-    parser.add_argument("--plan", action="store_true", help="print shapes, tokens and warnings, and end")
+    parser.add_argument("--plan", action="store_true", help="print shapes, tokens, time, cost and warnings, and end")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a value of the file")
     parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name of the sweep>")
     parser.add_argument("--fresh", action="store_true", help="set existing results aside and begin anew")
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_sweep(options.sweep, options.set)
         if options.plan:
-            _show_plan(config, console)
+            _show_plan(config, options, console)
             return 0
         return _run(config, options, console)
     except KeyboardInterrupt:
@@ -49,19 +50,26 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_USER_ERROR
 
 
-def _show_plan(config: SweepConfig, console: Console) -> None:
+def _show_plan(config: SweepConfig, options: argparse.Namespace, console: Console) -> None:
+    from paramalloc.forecast import forecast, print_forecast
     from paramalloc.plan import make_plan, measure_corpus, print_plan
 
-    plan = make_plan(config)
+    plan, own = make_plan(config), _results(config, options)
     print_plan(plan, measure_corpus(plan), console)
+    print_forecast(forecast(plan, own.parent, own), config.cost, console)
+
+
+def _results(config: SweepConfig, options: argparse.Namespace) -> Path:
+    return options.results or Path("results") / config.name
 
 
 def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:
-    from paramalloc.sweep.driver import SweepStoppedError, require_runnable, run_sweep
+    from paramalloc.sweep.driver import require_runnable, run_sweep
     from paramalloc.sweep.lock import sole_driver
+    from paramalloc.sweep.stopped import SweepStoppedError
 
     require_runnable(config)
-    folder = ResultsFolder(options.results or Path("results") / config.name)
+    folder = ResultsFolder(_results(config, options))
     if options.fresh and folder.root.exists():
         with sole_driver(folder.lock):
             aside = folder.root.with_name(f"{folder.root.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
@@ -74,7 +82,7 @@ def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> 
             return run_sweep(config, folder, console, options.verbose)
     except SweepStoppedError as error:
         print(error, file=sys.stderr)  # noqa: T201
-        return 1
+        return error.exit_code
 
 
 if __name__ == "__main__":

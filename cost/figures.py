@@ -37,6 +37,7 @@ _LOOKS = {  # colour and hatch; what was not useful is hatched
 _LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#E69F00", (0, (5, 1, 1, 1))))
 _MARKERS = "s^DvPp<"
 _CROWD = 60  # samples, above which markers hide the line
+_SHORT_SECONDS = 2 * 3600.0  # of a sweep that is told in minutes
 _LONG_LABEL = 18  # letters, above which only two labels fit beside each other
 _NOTE: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5, "color": _GREY}
 _SETTINGS: dict[Any, Any] = {
@@ -81,10 +82,11 @@ def spending_figure(spent: Spending, budget_usd: float | None) -> Figure:
     """Dollars spent over time, stacked by use, with the budget as a line where the scale allows one."""
     with _drawing() as (figure, axes):
         used = {use: usd for use, usd in spent.usd_by_use.items() if usd and usd[-1] > 0}
-        hours = [(time - spent.times[0]) / 3600 for time in spent.times]
+        unit, seconds = ("hours", 3600) if _lasted(spent) > _SHORT_SECONDS else ("minutes", 60)
+        passed = [(time - spent.times[0]) / seconds for time in spent.times]
         if used:
             stacks = axes.stackplot(
-                hours,
+                passed,
                 *used.values(),
                 labels=[use.replace("_", " ") for use in used],
                 linewidth=0.4,
@@ -99,11 +101,15 @@ def spending_figure(spent: Spending, budget_usd: float | None) -> Figure:
         elif budget_usd is not None:
             note = f"budget ${budget_usd:,.2f}, beyond this scale"
             axes.set_title(note, fontsize=7, color=_GREY, loc="right")
-        axes.set(xlabel="hours since the first node", ylabel="spent (USD)")
+        axes.set(xlabel=f"{unit} since the first node", ylabel="spent (USD)")
         axes.margins(x=0)
         axes.set_ylim(bottom=0)
         _legend_above(figure)
     return figure
+
+
+def _lasted(spent: Spending) -> float:
+    return spent.times[-1] - spent.times[0] if spent.times else 0.0
 
 
 def price_figure(markets: Sequence[Samples], until: float) -> Figure:

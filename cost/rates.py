@@ -39,7 +39,7 @@ class Rates:
         self._known = {
             trial: _Rate(spent.get(trial, Amount()), tokens[trial.stage, trial.trial])
             for trial in bill.trials
-            if (trial.stage, trial.trial) in tokens
+            if tokens.get((trial.stage, trial.trial))  # what trains none (a check) says nothing of the rate
         }
         self.total = sum(spent.values(), Amount())
         of_trials = sum((amount.usd for trial, amount in spent.items() if trial), Fraction(0))

@@ -21,6 +21,7 @@ from cost.bill import OTHER_USES
 
 Json = dict[str, Any]
 _AMOUNT = ("usd", "node_seconds", "unpriced_node_seconds")
+_LONG_NAME = 19  # letters of a node's name that are shown: all of an instance's id, enough of Ray's
 CSV_COLUMNS = ("stage", "trial", "variant", "status", "use", *_AMOUNT)
 
 
@@ -28,7 +29,7 @@ def print_report(summary: Json, name: str, console: Console) -> None:
     """Print total, budget, hours, savings, and the cuts by use, stage, variant, trial and node of a summary."""
     _print_line(console, f"Cost of {name}: {_headline(summary)}")
     _print_line(console, _hours(summary))
-    for line in (*_savings(summary["savings"]), *_projection(summary["projection"])):
+    for line in (*saving_lines(summary["savings"]), *projection_lines(summary["projection"])):
         _print_line(console, line)
     for warning in summary["warnings"]:
         _print_line(console, f"warning: {warning}")
@@ -74,7 +75,7 @@ def _hours(summary: Json) -> str:
     return ", ".join(f"{summary[f'{key}_hours']:,.2f} {unit}-hours" for key, unit in units.items()) + until
 
 
-def _savings(savings: Json) -> list[str]:
+def saving_lines(savings: Json) -> list[str]:
     """A line for each saving that there is, or that is not known."""
     spot, first = savings["spot_against_on_demand"], savings["first_hour_free"]
     kills = savings["kill_rule_against_running_on"]
@@ -92,7 +93,8 @@ def _savings(savings: Json) -> list[str]:
     return lines
 
 
-def _projection(projection: Json | None) -> list[str]:
+def projection_lines(projection: Json | None) -> list[str]:
+    """What the sweep will have cost in the end; nothing where all is done, or nothing is known of what is to come."""
     if not projection or not projection["remaining_tokens"]:
         return []
     tokens = f"{projection['remaining_tokens'] / 1e6:,.1f}M tokens to go"
@@ -108,7 +110,7 @@ def _node_cells(line: Json) -> list[str]:
     price = "-" if low is None else f"{low:.4f}" if low == high else f"{low:.4f} to {high:.4f}"
     end = ("free, " if line["first_hour_free"] else "") + (line["ended"] or "-")
     kind = f"{line['lifecycle'] or 'own'} {line['instance_type'] or ''}".strip()
-    return [line["node"], kind, line["zone"] or "-", end, price + (" stale" if prices["stale"] else "")]
+    return [line["node"][:_LONG_NAME], kind, line["zone"] or "-", end, price + (" stale" if prices["stale"] else "")]
 
 
 def _print_line(console: Console, text: str) -> None:

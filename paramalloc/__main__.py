@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from paramalloc.commands import data, export, generate, lr_find, overfit, profile, report
+from paramalloc.commands import data, export, generate, lr_find, overfit, profile, replay, report
 from paramalloc.errors import EXIT_USER_ERROR, UserError
 
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     "report": report,
     "export": export,
     "generate": generate,
+    "replay": replay,
 }
 
 

@@ -117,7 +117,8 @@ class FinalistsConfig(Section):
     """How many variants are rerun beside the baseline, with which seeds, and what counts as winning.
 
     The second best is promoted only within `thin_margin` (relative perplexity) of the best. A winner is at least
-    `win_margin` better than the baseline, with latency and memory no more than `tolerance` above the baseline's.
+    `win_margin` better than the baseline, with latency and memory no more than `tolerance` above the baseline's, and
+    not by seed noise alone; variants that surely differ by less than `equivalence_margin` count as equal.
     """
 
     count: Annotated[int, Field(ge=1)] = 2
@@ -126,6 +127,7 @@ class FinalistsConfig(Section):
     thin_margin: NonNegativeFloat = 0.02
     win_margin: NonNegativeFloat = 0.05
     tolerance: NonNegativeFloat = 0.05
+    equivalence_margin: PositiveFloat = 0.005
 
     @field_validator("seeds")
     @classmethod
@@ -171,15 +173,28 @@ class TelemetryConfig(Section):
 
 
 class ResourcesConfig(Section):
-    """What one trial holds. Fractions share a core or a GPU; `auto` takes one GPU each where there are any."""
+    """What one trial holds. Fractions share a core or a GPU; `auto` takes one GPU each where there are any.
+
+    `silence_seconds`: one that has reported nothing for so long, and for ten times its own pace, is started again.
+    """
 
     cpus_per_trial: PositiveFloat = 1.0
     gpus_per_trial: NonNegativeFloat | Literal["auto"] = "auto"
+    silence_seconds: PositiveFloat = 60.0
 
 
 class CostConfig(Section):
+    """What may be spent, and what an hour of a machine costs.
+
+    `prices`: `auto` asks EC2 about machines that are EC2's, and nobody about others, which cost `fixed_usd_per_hour`;
+    with `fixed` every machine costs that, and nobody is asked. `tokens_per_second`: what one machine trains with all
+    its trials, evaluations included; for the estimate of `--plan`, which else takes it from earlier results.
+    """
+
     budget_usd: PositiveFloat = 50.0
+    prices: Literal["auto", "fixed"] = "auto"
     fixed_usd_per_hour: NonNegativeFloat = 0.0
+    tokens_per_second: PositiveFloat | None = None
 
 
 class Experiment(ModelConfig, TrainingConfig):

@@ -5,6 +5,7 @@ other module spells a result file name. Layout:
 
     sweep.yaml plan.json DATASET_MANIFEST.json tokenizer-<vocab_size>.json decisions.jsonl events.jsonl
     COST_SUMMARY.json results_summary.csv REPORT.md figures/ .lock
+    badges/ cost.svg progress.svg
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
 """
@@ -125,6 +126,14 @@ class ResultsFolder:
     @property
     def cost_summary(self) -> Path:
         return self.root / "COST_SUMMARY.json"
+
+    @property
+    def cost_badge(self) -> Path:
+        return self.root / "badges" / "cost.svg"
+
+    @property
+    def progress_badge(self) -> Path:
+        return self.root / "badges" / "progress.svg"
 
     @property
     def summary_csv(self) -> Path:

@@ -10,7 +10,13 @@ import pytest
 import paramalloc
 
 PROGRAM = Path(paramalloc.__file__).parent
-FLOORS = (("data", "telemetry"), ("training",), ("evaluation",), ("sweep", "report", "export"), ("commands",))
+FLOORS = (
+    ("data", "telemetry", "statistics"),
+    ("training",),
+    ("evaluation",),
+    ("sweep", "report", "export"),
+    ("commands",),
+)
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import tune_main
 from paramalloc.sweep.lock import sole_driver
+from paramalloc.sweep.stopped import BudgetReachedError, SweepStoppedError
 
 SWEEP = """
 data: {corpus: synthetic, synthetic_bytes: 200_000, cache_dir: CACHE}
@@ -35,6 +36,7 @@ def test_the_plan_is_printed_and_nothing_is_started_or_written(
     assert run(sweep, "--plan") == 0
     said = capsys.readouterr().out
     assert "mine: 2 variants, baseline base" in said
+    assert "estimate: unknown" in said
     assert "~" in said  # the text is not prepared, so its size is an estimate
     assert list(tmp_path.iterdir()) == [sweep]
 
@@ -96,3 +98,16 @@ def test_ctrl_c_anywhere_is_exit_code_130(sweep: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("paramalloc.sweep.driver.run_sweep", interrupted)
     assert run(sweep) == 130
+
+
+def test_a_sweep_that_is_stopped_has_the_exit_code_of_its_reason(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for reason, code in ((SweepStoppedError("unwell"), 1), (BudgetReachedError("spent"), 3)):
+
+        def stopped(*arguments: object, reason: SweepStoppedError = reason) -> int:
+            raise reason
+
+        monkeypatch.setattr("paramalloc.sweep.driver.run_sweep", stopped)
+        assert run(sweep) == code
+        assert capsys.readouterr().err == f"{reason}\n"

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from matplotlib.figure import Figure
 
+from paramalloc.report.cost_figures import draw_cost_figures
 from paramalloc.report.curves_figure import draw_curves, finalist_curves, ranking_curves
 from paramalloc.report.knob import swept_knob
 from paramalloc.report.knob_axis import KnobAxis
@@ -30,7 +31,7 @@ _CHECK_CAPTIONS = {
     "overfit": "memorizing a little text: loss against optimiser steps",
     "lr_find": "range test: loss while the learning rate rises",
 }
-Section = Literal["results", "sanity", "data"]
+Section = Literal["results", "sanity", "data", "cost"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
@@ -55,7 +56,8 @@ def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
     if results.manifest:
         write_token_lengths(folder)
         pictures.append(Picture(TOKEN_LENGTHS, "how long the documents are, in tokens", "data"))
-    return pictures
+    captions = draw_cost_figures(results, folder)
+    return pictures + [Picture(name, caption, "cost") for name, caption in captions.items()]
 
 
 def make_figures(results: SweepResults) -> list[tuple[Picture, Figure]]:

@@ -60,6 +60,7 @@ class Trial:
 class SweepResults:
     """A results folder in memory.
 
+    events: the diary, and what the bill rests on.
     attempts: which trial held a node when.
     checks: outcomes of the sanity stage by kind, `overfit` and `lr_find`, and by variant.
     manifest, cost: None before they were written.
@@ -69,6 +70,7 @@ class SweepResults:
     plan: Json
     trials: tuple[Trial, ...]
     decisions: tuple[Json, ...]
+    events: tuple[Json, ...]
     attempts: tuple[Attempt, ...]
     checks: dict[str, dict[str, Json]]
     manifest: Json | None
@@ -89,7 +91,8 @@ def load_results(folder: ResultsFolder) -> SweepResults:
             got = f"no {needed.name} in it" if folder.root.is_dir() else "no such folder"
             raise UserError(str(folder.root), got, "give the results folder of a sweep, such as results/smoke")
     config = load_sweep(folder.sweep)
-    tries = _read_attempts(folder)
+    events = tuple(read_jsonl(folder.events))
+    tries = _attempts(events, folder)
     started = {(attempt.stage, attempt.trial): attempt.variant for attempt in tries}
     order = {variant.name: rank for rank, variant in enumerate(config.variants)}
     trials = (
@@ -105,6 +108,7 @@ def load_results(folder: ResultsFolder) -> SweepResults:
         plan=_read(folder.plan),
         trials=tuple(trials),
         decisions=tuple(read_jsonl(folder.decisions)),
+        events=events,
         attempts=tries,
         checks=load_checks(folder, [variant.name for variant in config.variants]),
         manifest=_read(folder.manifest) if folder.manifest.exists() else None,
@@ -143,9 +147,9 @@ def _stage_trials(folder: ResultsFolder, stage: str, started: dict[tuple[str, st
             yield Trial(stage, files.name, variant, status, metrics, tuple(read_jsonl(files.history)))
 
 
-def _read_attempts(folder: ResultsFolder) -> tuple[Attempt, ...]:
+def _attempts(events: Sequence[Json], folder: ResultsFolder) -> tuple[Attempt, ...]:
     try:
-        return attempts(parse(read_jsonl(folder.events)))
+        return attempts(parse(events))
     except CostError as error:
         raise UserError(str(folder.events), f"a row that cannot be right ({error})", "restore the file") from error
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paramalloc.report.blocks import bullets, markdown_table
+from paramalloc.report.cost_section import cost_section
 from paramalloc.report.figures import SECTIONS, Picture
 from paramalloc.report.findings import limits, mishaps, missing
 from paramalloc.report.formats import (
     DASH,
     compact,
-    hours,
     listed,
     millions,
     percent,
@@ -22,7 +22,6 @@ from paramalloc.report.formats import (
     ratio,
     significant,
     span,
-    usd,
     with_spread,
 )
 from paramalloc.report.load import UNFINISHED, Json, SweepResults
@@ -54,8 +53,7 @@ def render_report(results: SweepResults, pictures: Sequence[Picture]) -> str:
         _decisions(results, variants),
         *sanity_section(results, _gallery(shown["sanity"])),
         *data_section(results.manifest, _gallery(shown["data"])),
-        "## Cost",
-        _cost(results.cost),
+        *cost_section(results, _gallery(shown["cost"])),
         "## Limits of this result",
         bullets(limits(results, variants)),
         "## How to reproduce",
@@ -232,29 +230,6 @@ def _comparisons(results: SweepResults, comparisons: list[Comparison]) -> str:
         f"at most {ratio(1 + rules.tolerance)} the baseline's."
     )
     return markdown_table(heads, rows, left=1) + "\n\n" + note
-
-
-def _cost(cost: Json | None) -> str:
-    if cost is None:
-        return "COST_SUMMARY.json has not been written yet."
-    parts = [
-        f"{cost[f'{key}_hours']:.2f} {unit}-hours" for key, unit in (("node", "node"), ("gpu", "GPU"), ("cpu", "CPU"))
-    ]
-    total = f"Total {usd(cost['total_usd'])} of a budget of {usd(cost['budget_usd'])}: {listed(parts)}."
-    if cost["unpriced_node_seconds"]:
-        total += f" No price is known for {hours(cost['unpriced_node_seconds'])} of node time, which the total lacks."
-    elif cost["fixed_usd_per_hour"] == 0 and cost["total_usd"] == 0:
-        total += " The price is zero because `cost.fixed_usd_per_hour` is."
-    rows = [
-        [
-            use.replace("_", " "),
-            usd(line["usd"]),
-            hours(line["node_seconds"]),
-            percent(line["node_seconds"] / cost["node_seconds"], 0) if cost["node_seconds"] else DASH,
-        ]
-        for use, line in cost["by_use"].items()
-    ]
-    return total + "\n\n" + markdown_table(["use", "USD", "node time", "of time"], rows, left=1)
 
 
 def _reproduce(results: SweepResults, variants: list[VariantResult]) -> str:

@@ -75,10 +75,7 @@ class Attempts:
 
     def begin(self, node: str, share: float, tokens: int, pace: float | None) -> None:
         """A worker on `node` carries the trial on at `tokens`. `pace`: tokens per second as far as known."""
-        if self.earlier:
-            left = self.earlier
-            self._open = _Attempt(left.node, [(left.began, left.tokens)], left.session, ended=left.ended)
-            self.earlier = None
+        self._take_up_earlier(INTERRUPTED)
         if self._open:
             self._settle(tokens, pace)
         now = self.journal.clock()
@@ -93,9 +90,15 @@ class Attempts:
         self._progress(tokens)
 
     def end(self, status: str, lost: float | None = None) -> None:
-        """The attempt ends in order; `lost` seconds of it are known to be wasted."""
+        """The attempt ends in order; `lost` seconds of it are known to be wasted.
+
+        It may be one that an earlier driver left open after the trial's last word, such as a verdict.
+        """
         if self._open and self._open.ended is None:
             self._open.ended, self._open.status = self.journal.clock(), status
+            self._close(lost)
+        elif self.earlier:
+            self._take_up_earlier(status)
             self._close(lost)
 
     def cut(self, status: str = INTERRUPTED) -> None:
@@ -123,6 +126,11 @@ class Attempts:
     def bill_again(self, node: str, status: str) -> None:
         """A verdict that came late: what had finished on `node` was for nothing."""
         self._bill(ledger.trial_end, None, node=node, status=status)
+
+    def _take_up_earlier(self, status: str) -> None:
+        if self.earlier:
+            left, self.earlier = self.earlier, None
+            self._open = _Attempt(left.node, [(left.began, left.tokens)], left.session, left.ended, status)
 
     def _progress(self, tokens: int) -> None:
         if tokens > self._furthest_tokens:

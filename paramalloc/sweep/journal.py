@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cost import ledger
+from cost.badges import cost_badge, progress_badge
+from cost.ledger import Row
+from cost.rates import TrialName
 from cost.summary import summarize
 from cost.timeline import MICROSECONDS, Attempt, attempts
 from paramalloc.config import CostConfig
-from paramalloc.files import append_jsonl, read_jsonl, write_json
-from paramalloc.results import ResultsFolder
+from paramalloc.files import append_jsonl, atomic_write, read_jsonl, write_json
+from paramalloc.results import SANITY, ResultsFolder
+from paramalloc.sweep.outlook import Outlook
 
+SUMMARY_SECONDS = 60.0  # between two COST_SUMMARY.json while a sweep runs
 # A trial was called back from a machine with a spot notice; its worker was lost, with or without the machine.
 TRIAL_PREEMPTED, TRIAL_LOST, TRIAL_RESUMED = "trial_preempted", "trial_lost", "trial_resumed"
 
@@ -48,7 +53,9 @@ class OpenAttempt:
 
 
 class Journal:
-    """One session's hand in events.jsonl and COST_SUMMARY.json.
+    """One session's hand in events.jsonl, COST_SUMMARY.json and the badges.
+
+    `tokens` (trained so far) and `look_ahead` are for whoever knows them to set.
 
     Args:
         folder: the sweep's results.
@@ -66,7 +73,9 @@ class Journal:
     ) -> None:
         self.folder, self.cost, self.say, self.clock = folder, cost, say, clock
         self.session = uuid.uuid4().hex[:12]
-        self.tokens: dict[tuple[str, str], int] = {}  # trained so far, by (stage, trial); for the price of a token
+        self.tokens: dict[TrialName, int] = {}  # for the price of a token
+        self.look_ahead: Callable[[], Outlook] = Outlook
+        self._next_summary = clock() + SUMMARY_SECONDS
         self.bill(ledger.session_start)
         self.began: str = read_jsonl(folder.events)[0]["session"]  # names the sweep over all of its sessions
 
@@ -75,14 +84,21 @@ class Journal:
         append_jsonl(self.folder.events, {"event": event, "time": self.clock(), "text": text, **fields})
         self.say(text)
 
-    def bill(self, row: Callable[..., dict[str, Any]], time: float | None = None, **fields: Any) -> None:
+    def bill(self, row: Callable[..., Row], time: float | None = None, **fields: Any) -> Row:
         """Record something that money depends on, now or at `time`; `row` is one of the ledger's constructors."""
         when = self.clock() if time is None else time
-        append_jsonl(self.folder.events, row(**{"time": when, "session": self.session, **fields}))
+        billed = row(**{"time": when, "session": self.session, **fields})
+        append_jsonl(self.folder.events, billed)
+        return billed
 
     def cost_summary(self) -> dict[str, Any]:
         """The bill so far, as it stands in COST_SUMMARY.json."""
         return self._summarize(read_jsonl(self.folder.events))
+
+    def bill_now(self, tokens: Mapping[TrialName, int]) -> dict[str, Any]:
+        """The bill up to this moment, with better counts of some trials' tokens than those of their evaluations."""
+        now = ledger.heartbeat(time=self.clock(), session=self.session)
+        return self._summarize([*read_jsonl(self.folder.events), now], tokens)
 
     def spent(self, stage: str, trial: str) -> Spent:
         """What one trial took over all sessions so far; to be asked when its last attempt is over."""
@@ -117,19 +133,37 @@ class Journal:
         }
 
     def write_cost_summary(self) -> None:
-        write_json(self.folder.cost_summary, self.cost_summary())
+        """Write COST_SUMMARY.json and the badges for a README."""
+        self._next_summary = self.clock() + SUMMARY_SECONDS
+        summary = self.cost_summary()
+        write_json(self.folder.cost_summary, summary)
+        atomic_write(self.folder.cost_badge, cost_badge(summary))
+        if summary["projection"]:
+            done = sum(self.tokens.values())
+            total = done + summary["projection"]["remaining_tokens"]
+            atomic_write(self.folder.progress_badge, progress_badge(done, total))
+
+    def refresh_cost_summary(self) -> None:
+        """Write them again where the last time is a minute ago."""
+        if self.clock() >= self._next_summary:
+            self.write_cost_summary()
 
     def close(self) -> None:
         self.bill(ledger.session_end)
         self.write_cost_summary()
 
-    def _summarize(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def _summarize(self, rows: list[dict[str, Any]], better: Mapping[TrialName, int] | None = None) -> dict[str, Any]:
+        """`better`: counts of tokens that go before those of `self.tokens`."""
+        ahead = self.look_ahead()
+        checks = {(SANITY, row["trial"]): 0 for row in rows if row.get("stage") == SANITY and "trial" in row}
         return summarize(
             rows,
             budget_usd=self.cost.budget_usd,
             now=self.clock(),
             fixed_usd_per_hour=self.cost.fixed_usd_per_hour,
-            tokens_by_trial=self.tokens,
+            tokens_by_trial=checks | self.tokens | dict(better or {}),
+            budget_tokens_by_trial=ahead.budget_tokens,
+            remaining_tokens_by_trial=ahead.remaining_tokens,
         )
 
 

@@ -18,6 +18,7 @@ from cluster.drain import read_records, tell_ray
 from cluster.notice import NodeRecord
 from cost import ledger
 from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.price_watch import PriceWatch
 
 HEARTBEAT_SECONDS = 15.0
 LOOK_SECONDS = 1.0
@@ -94,6 +95,7 @@ class NodeWatch:
         look: the live nodes by id.
         records: what the agents have published, by node id.
         clock: seconds, monotonic.
+        prices: told of each machine; None: nobody follows what they cost.
     """
 
     def __init__(
@@ -103,8 +105,9 @@ class NodeWatch:
         look: Callable[[], Mapping[str, Node]] = live_nodes,
         records: Callable[[], Mapping[str, NodeRecord]] = published_records,
         clock: Callable[[], float] = time.monotonic,
+        prices: PriceWatch | None = None,
     ) -> None:
-        self.journal, self.agents, self.clock = journal, agents, clock
+        self.journal, self.agents, self.clock, self.prices = journal, agents, clock, prices
         self._look, self._read_records = look, records
         self.nodes: dict[str, Node] = {}
         self.lost: set[str] = set()
@@ -133,7 +136,9 @@ class NodeWatch:
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + HEARTBEAT_SECONDS
             self.journal.bill(ledger.heartbeat)
-            self.journal.write_cost_summary()
+            if self.prices:
+                self.prices.tick()
+            self.journal.refresh_cost_summary()
 
     def called_back(self, node_id: str, notice: Notice) -> None:
         """A trial has left this node for its notice, which its agent may not have passed on."""
@@ -155,7 +160,8 @@ class NodeWatch:
                 text = f"node {node.name} joined: {_count(node.cpus, 'CPU')}, {_count(node.gpus, 'GPU')}"
                 self.journal.tell("node_joined", text, node=node_id)
         for node_id, record in records.items():
-            self._heed(node_id, record)
+            if node_id in alive or node_id in self.nodes:  # Ray keeps the records of nodes that are long gone
+                self._heed(node_id, record)
         gone = self.nodes.keys() - alive.keys()
         known, self.nodes = self.nodes, {**self.nodes, **alive}
         self._bill_joined(patience=RECORD_SECONDS if self.agents else 0.0, at_once=gone)
@@ -170,7 +176,7 @@ class NodeWatch:
     def _heed(self, node_id: str, record: NodeRecord) -> None:
         before = self.notice(node_id)
         self._records[node_id] = record if record.notice or not before else replace(record, notice=None)
-        if record.notice and record.notice != before and node_id not in self.lost:
+        if record.notice and record.notice != before:
             left = record.notice.deadline - self.journal.clock()
             text = f"node {node_id[:8]} has a spot notice: {record.notice.action} in {max(0.0, left):.0f} s"
             self.journal.tell("node_notice", text, node=node_id, deadline=record.notice.deadline)
@@ -180,7 +186,9 @@ class NodeWatch:
         for node_id, joined in list(self._joined.items()):
             if node_id in self._records or node_id in gone or now - joined >= patience:
                 fields = _ledger_fields(self.nodes[node_id], self._records.get(node_id, NodeRecord()))
-                self.journal.bill(ledger.node_up, time=joined, **fields)
+                row = self.journal.bill(ledger.node_up, time=joined, **fields)
+                if self.prices:
+                    self.prices.joined(row)
                 del self._joined[node_id]
 
 

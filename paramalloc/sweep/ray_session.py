@@ -13,16 +13,19 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 import torch
+import yaml
 from ray._private import ray_constants
 
 from paramalloc.config import ResourcesConfig
 from paramalloc.errors import UserError
 
 ANSWER_SECONDS = 5.0
+CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves it on the head, and the driver runs there
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -34,17 +37,21 @@ _QUIET = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """What Ray offers: totals over all nodes, and the dashboard's address (None when there is none)."""
+    """What Ray offers: totals over all nodes, and the dashboard's address (None when there is none).
+
+    `brings_gpus`: there is no GPU yet, but the autoscaler may start machines that have one.
+    """
 
     cpus: float
     gpus: float
     nodes: int
     dashboard: str | None
+    brings_gpus: bool = False
 
     def gpus_per_trial(self, resources: ResourcesConfig) -> float:
         if resources.gpus_per_trial != "auto":
             return resources.gpus_per_trial
-        return 1.0 if self.gpus else 0.0
+        return 1.0 if self.gpus or self.brings_gpus else 0.0
 
 
 @contextmanager
@@ -119,4 +126,14 @@ def _describe_cluster() -> Cluster:
     resources = ray.cluster_resources()
     alive = [node for node in ray.nodes() if node["Alive"]]
     dashboard = ray._private.worker.get_dashboard_url()
-    return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), len(alive), dashboard)
+    brings_gpus = is_cluster() and autoscaler_brings_gpus(CLUSTER_FILE.expanduser())
+    return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), len(alive), dashboard, brings_gpus)
+
+
+def autoscaler_brings_gpus(cluster_file: Path) -> bool:
+    """Whether a cluster file has machines with a GPU to start, which Ray 2.60 does not tell; a missing one: no."""
+    try:
+        types = yaml.safe_load(cluster_file.read_text())["available_node_types"]
+        return any(kind["resources"].get("GPU") and kind.get("max_workers", 1) for kind in types.values())
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return False

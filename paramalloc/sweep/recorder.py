@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+import yaml
+
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
 from paramalloc.plan import Plan
-from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder
+from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder, TrialFolder
 from paramalloc.sweep.attempts import INTERRUPTED, MAX_DEATHS, Attempts
 from paramalloc.sweep.journal import TRIAL_LOST, TRIAL_PREEMPTED, TRIAL_RESUMED, Journal
 from paramalloc.sweep.kill_rule import Kill, KillRule
@@ -155,7 +157,9 @@ class StageRecorder:
         tokens = payload["resumed_at_tokens"]
         trial.status, trial.started, trial.node, trial.leaving = RUNNING, payload, payload["node"], False
         trial.attempts.begin(payload["node"], payload["share"], tokens, trial.tokens_per_second)
-        atomic_write(trial.folder.config, dump_settings(self.settings(trial.task)))
+        settings = self.settings(trial.task)
+        ran_on = {name: payload[name] for name in ("device", "precision")}
+        atomic_write(trial.folder.config, dump_settings(settings | {"run": settings["run"] | ran_on}))
         if tokens or again:
             self._tell(
                 trial, TRIAL_RESUMED, f"{trial.task.name} carries on at {millions(tokens)} tokens", tokens=tokens
@@ -298,13 +302,14 @@ class StageRecorder:
         trained = trial.tokens if tokens is None else tokens
         self.journal.tokens[trial.task.stage, trial.task.name] = trained
         spent = self.journal.spent(trial.task.stage, trial.task.name)
+        ran_on = trial.started or _ran_on(trial.folder)
         outcome = Outcome(
             status=status,
             tokens=trained,
             last_evaluation=trial.rows[-1] if trial.rows else None,
             finished=trial.finished,
-            device=trial.started["device"] if trial.started else None,
-            precision=trial.started["precision"] if trial.started else None,
+            device=ran_on.get("device"),
+            precision=ran_on.get("precision"),
             wall_seconds=spent.wall_seconds,
             lost_seconds=spent.lost_seconds,
             preemptions=spent.preemptions,
@@ -346,3 +351,10 @@ class StageRecorder:
 
     def _baseline_first(self) -> Iterator[TrialState]:
         return iter(sorted(self.trials.values(), key=lambda trial: not trial.task.is_baseline))
+
+
+def _ran_on(folder: TrialFolder) -> dict[str, Any]:
+    """Device and precision of a trial that an earlier driver has run and not closed; empty if there is none."""
+    if not folder.config.exists():
+        return {}
+    return dict(yaml.safe_load(folder.config.read_text(encoding="utf-8"))["run"])

@@ -24,6 +24,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from paramalloc.errors import UserError
+from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.nodes import NodeWatch
 from paramalloc.sweep.ray_session import Cluster
 from paramalloc.sweep.recall import forget, request_stop
@@ -36,19 +37,27 @@ from paramalloc.sweep.work import SweepData
 
 
 def run_stage(
-    recorder: StageRecorder, data: SweepData, cluster: Cluster, nodes: NodeWatch, watchdog: Watchdog | None = None
+    recorder: StageRecorder,
+    names: list[str],
+    data: SweepData,
+    cluster: Cluster,
+    nodes: NodeWatch,
+    guard: BudgetGuard,
+    watchdog: Watchdog | None = None,
 ) -> None:
-    """Train what the stage is missing, which must be something; returns early when the recorder is `hopeless`.
+    """Train what the stage is missing; returns early when the recorder is `hopeless`, or for the budget's sake.
 
+    Args:
+        names: of those trials, the ones that the guard has admitted.
     Errors: KeyboardInterrupt after Ctrl-C; UserError when Ray ends without a result of some trial.
     """
     stage = _stage_input(recorder, data, cluster)
-    names = list(stage.tasks)
     workers = _Workers()
     control = StageControl(
         recorder,
         nodes,
-        watchdog or Watchdog(),
+        watchdog or Watchdog(recorder.plan.config.resources.silence_seconds),
+        guard,
         stage.cpus,
         stage.gpus,
         request_stop=lambda: request_stop(stage.session),
@@ -62,7 +71,7 @@ def run_stage(
             tune.Tuner(
                 trainable,
                 param_space={"trial": tune.grid_search(names)},
-                tune_config=tune.TuneConfig(reuse_actors=True, scheduler=RecorderScheduler(recorder)),
+                tune_config=tune.TuneConfig(reuse_actors=True, scheduler=RecorderScheduler(recorder, guard)),
                 run_config=tune.RunConfig(
                     name=recorder.missing[0].stage,
                     storage_path=scratch,
@@ -78,7 +87,8 @@ def run_stage(
         recorder.interrupted(task.name)
     if control.interrupted:
         raise KeyboardInterrupt
-    if recorder.missing and not recorder.hopeless:
+    held = guard.spent_up or guard.withheld
+    if recorder.missing and not recorder.hopeless and not held:
         names = [task.name for task in recorder.missing]
         got = f"an end without a result of {', '.join(names)}"
         raise UserError("Ray", got, "run the same command again, with -v to see more")
@@ -197,19 +207,20 @@ def _cause(trial: Trial) -> str:
 
 
 class RecorderScheduler(_KeptOutOfSnapshots, FIFOScheduler):
-    """First come, first served; a worker that is free goes to what was begun first, and what is over is let go."""
+    """First come, first served; a worker that is free goes to what was begun first.
 
-    def __init__(self, recorder: StageRecorder) -> None:
+    What is over is let go, and so is what may not start for the budget's sake.
+    """
+
+    def __init__(self, recorder: StageRecorder, guard: BudgetGuard) -> None:
         super().__init__()
-        self.recorder = recorder
+        self.recorder, self.guard = recorder, guard
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         for trial in list(tune_controller.get_trials()):
-            if self.recorder.trials[trial.config["trial"]].done and not trial.is_finished():
+            name = trial.config["trial"]
+            withheld = name in self.guard.withheld and trial.status == Trial.PENDING
+            if withheld or (self.recorder.trials[name].done and not trial.is_finished()):
                 tune_controller.stop_trial(trial)
         waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]
-        return min(waiting, key=self._rank, default=None)
-
-    def _rank(self, trial: Trial) -> tuple[bool, bool]:
-        state = self.recorder.trials[trial.config["trial"]]
-        return not state.task.is_baseline, state.started is None
+        return min(waiting, key=lambda trial: self.recorder.trials[trial.config["trial"]].place_in_line, default=None)

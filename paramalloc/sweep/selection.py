@@ -10,9 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import mean, median, stdev
+from statistics import median
 
 from paramalloc.config import FinalistsConfig
+from paramalloc.statistics.comparison import (
+    ALPHA,
+    BETTER,
+    EQUIVALENT,
+    UNKNOWN,
+    WORSE,
+    AdditiveFit,
+    Effect,
+    compare_all,
+)
+from paramalloc.statistics.noise import SeedNoise, contenders
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,9 @@ class SeedScore:
 class Comparison:
     """A challenger against the baseline, paired by seed.
 
-    `improvement` is the mean over seeds of `1 - ppl / baseline ppl`; `standard_error` that mean's, None for one seed.
+    `improvement` is 1 - ppl / baseline ppl, the ratio being the geometric mean over seeds; its `standard_error`, 95 %
+    interval `low` to `high`, p-values and `outcome` are those of `paramalloc.statistics.comparison`, with noise
+    pooled over all finalists; they are None, and the outcome `unknown`, from one seed.
     A ratio is the challenger's median over the baseline's, None where it was not measured.
     """
 
@@ -56,11 +69,16 @@ class Comparison:
     memory_ratio: float | None
     missing_seeds: tuple[int, ...]  # that the baseline finished and the challenger did not
     qualifies: bool
+    low: float | None = None
+    high: float | None = None
+    p_holm: float | None = None
+    p_equivalence: float | None = None
+    outcome: str = UNKNOWN
 
     @property
     def within_noise(self) -> bool:
-        """Whether the difference is less than two standard errors, or has none to be measured by."""
-        return self.standard_error is None or abs(self.improvement) < 2 * self.standard_error
+        """Whether noise may account for the difference, or cannot be told."""
+        return self.outcome not in (BETTER, WORSE, EQUIVALENT)
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,7 @@ class Verdict:
     winner: str
     comparisons: tuple[Comparison, ...]
     sentence: str
+    probability_best: dict[str, float] | None  # the baseline among them; None from one seed
 
 
 def best_runs(runs: Iterable[RankedRun]) -> dict[str, RankedRun]:
@@ -80,8 +99,12 @@ def best_runs(runs: Iterable[RankedRun]) -> dict[str, RankedRun]:
     return best
 
 
-def promote(scores: Mapping[str, float], baseline: str, rules: FinalistsConfig) -> Promotion:
+def promote(
+    scores: Mapping[str, float], baseline: str, rules: FinalistsConfig, noise: SeedNoise | None = None
+) -> Promotion:
     """The best challenger, and those within `thin_margin` of it up to `count`, beside the baseline.
+
+    Where the noise of a ranking run is known: all within two standard errors of the best, at most `count` + 2.
 
     Args:
         scores: dev perplexity of every variant that finished the ranking; the killed are not among them.
@@ -92,9 +115,13 @@ def promote(scores: Mapping[str, float], baseline: str, rules: FinalistsConfig) 
     best = challengers[0]
     limit = scores[best] * (1 + rules.thin_margin)
     chosen = [name for name in challengers if scores[name] <= limit][: rules.count]
+    if noise is not None:
+        logs = {name: math.log(scores[name]) for name in challengers}
+        chosen = contenders(logs, noise, rules.count + 2)
     reason = f"{best} is the best challenger at {scores[best]:.2f}"
     if len(chosen) > 1:
-        reason += f"; {', '.join(chosen[1:])} within {rules.thin_margin:.0%} of it"
+        within = f"{rules.thin_margin:.0%}" if noise is None else "two standard errors"
+        reason += f"; {', '.join(chosen[1:])} within {within} of it"
     elif len(challengers) > 1:
         gap = scores[challengers[1]] / scores[best] - 1
         reason += f"; the next, {challengers[1]}, is {gap:.1%} behind"
@@ -112,35 +139,48 @@ def decide(scores: Mapping[str, Mapping[int, SeedScore]], baseline: str, rules: 
     """
     if not scores.get(baseline):
         raise ValueError(f"the baseline {baseline} has no finished run to compare with")
+    logs = {name: {seed: math.log(run.dev_ppl) for seed, run in runs.items()} for name, runs in scores.items()}
+    table = compare_all(logs, baseline, rules.equivalence_margin)
     comparisons = [
-        compare(name, runs, scores[baseline], rules)
-        for name, runs in scores.items()
-        if name != baseline and set(runs) & set(scores[baseline])
+        compare(name, scores[name], scores[baseline], effect, rules) for name, effect in table.effects.items()
     ]
     comparisons.sort(key=lambda item: (-item.improvement, item.variant))
     qualified = [item for item in comparisons if item.qualifies]
-    winner = _faster_of_ties(qualified).variant if qualified else baseline
-    return Verdict(winner, tuple(comparisons), _sentence(winner, baseline, comparisons, rules))
+    winner = _faster_of_ties(qualified, AdditiveFit(logs)).variant if qualified else baseline
+    sentence = _sentence(winner, baseline, comparisons, rules)
+    return Verdict(winner, tuple(comparisons), sentence, table.probability_best)
 
 
 def compare(
-    variant: str, runs: Mapping[int, SeedScore], baseline: Mapping[int, SeedScore], rules: FinalistsConfig
+    variant: str,
+    runs: Mapping[int, SeedScore],
+    baseline: Mapping[int, SeedScore],
+    effect: Effect,
+    rules: FinalistsConfig,
 ) -> Comparison:
-    """One challenger against the baseline over the seeds that both finished."""
+    """One challenger against the baseline; latency and memory over the seeds that both finished."""
     seeds = sorted(set(runs) & set(baseline))
     missing = tuple(sorted(set(baseline) - set(runs)))
-    gains = [1 - runs[seed].dev_ppl / baseline[seed].dev_ppl for seed in seeds]
     latency = _ratio([runs[s].latency_ms for s in seeds], [baseline[s].latency_ms for s in seeds])
     memory = _ratio([runs[s].peak_memory_mb for s in seeds], [baseline[s].peak_memory_mb for s in seeds])
     no_worse = all(ratio is None or ratio <= 1 + rules.tolerance for ratio in (latency, memory))
+    error = effect.difference.standard_error
     return Comparison(
         variant=variant,
-        improvement=mean(gains),
-        standard_error=stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None,
+        improvement=effect.improvement,
+        standard_error=None if error is None else error * (1 - effect.improvement),
         latency_ratio=latency,
         memory_ratio=memory,
         missing_seeds=missing,
-        qualifies=mean(gains) >= rules.win_margin and no_worse and not missing,
+        low=effect.low,
+        high=effect.high,
+        p_holm=effect.p_holm,
+        p_equivalence=effect.p_equivalence,
+        outcome=effect.outcome,
+        qualifies=effect.improvement >= rules.win_margin
+        and effect.outcome in (BETTER, UNKNOWN)
+        and no_worse
+        and not missing,
     )
 
 
@@ -150,12 +190,18 @@ def _ratio(values: list[float | None], reference: list[float | None]) -> float |
     return median(known) / median(known_reference) if known and known_reference else None
 
 
-def _faster_of_ties(qualified: list[Comparison]) -> Comparison:
-    """The largest improvement, or a faster one that is not told apart from it by two standard errors."""
+def _faster_of_ties(qualified: list[Comparison], fit: AdditiveFit) -> Comparison:
+    """The largest improvement, or a faster one that noise does not let be told apart from it."""
     best = qualified[0]
-    noise = 2 * math.hypot(*(item.standard_error or 0.0 for item in qualified[:2]))
-    tied = [item for item in qualified if best.improvement - item.improvement <= noise]
+    tied = [item for item in qualified if item is best or _is_tie(fit, item.variant, best.variant)]
     return min(tied, key=lambda item: item.latency_ratio if item.latency_ratio is not None else math.inf)
+
+
+def _is_tie(fit: AdditiveFit, variant: str, best: str) -> bool:
+    """From one seed nothing is known of noise, and nothing counts as a tie."""
+    difference = fit.difference(variant, best)
+    p = difference.p_value() if difference else None
+    return p is not None and p >= ALPHA
 
 
 def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: FinalistsConfig) -> str:
@@ -186,6 +232,8 @@ def _why_not(item: Comparison, rules: FinalistsConfig) -> str:
         return f"but finished only some of the seeds (not {', '.join(map(str, item.missing_seeds))})"
     if item.improvement < rules.win_margin:
         return f"less than the {rules.win_margin:.0%} asked for"
+    if item.outcome not in (BETTER, UNKNOWN):
+        return "which seed noise may account for"
     costs = [
         f"{name} {ratio:.2f} times the baseline's"
         for name, ratio in (("latency", item.latency_ratio), ("memory", item.memory_ratio))

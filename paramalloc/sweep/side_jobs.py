@@ -21,12 +21,19 @@ from paramalloc.sweep.work import SweepData
 from paramalloc.training.run import TrainingRun
 
 MAX_LOST_WORKERS = 5
+TICK_SECONDS = 1.0
 
 
 def run_checks(
-    checks: Sequence[Check], data: SweepData, resources: ResourcesConfig, cluster: Cluster
+    checks: Sequence[Check],
+    data: SweepData,
+    resources: ResourcesConfig,
+    cluster: Cluster,
+    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Check, CheckOutcome]]:
     """Each check with its outcome as soon as it has one; they run side by side, each with what a trial holds.
+
+    `tick` is called about once a second meanwhile, for whoever watches the machines.
 
     Errors: UserError when the worker of one was lost again and again.
     """
@@ -34,7 +41,7 @@ def run_checks(
     worker, shared = _on_its_own(try_out, cpus, gpus), ray.put(data)
     running = {worker.remote(check, shared, cpus, gpus): (check, 0) for check in checks}
     while running:
-        (ready,), _ = ray.wait(list(running), num_returns=1)
+        ready = _first_of(list(running), tick)
         check, lost = running.pop(ready)
         try:
             outcome = ray.get(ready)
@@ -46,9 +53,15 @@ def run_checks(
 
 
 def measure_alone(
-    runs: dict[str, TrainingRun], evaluation: EvaluationConfig, resources: ResourcesConfig, cluster: Cluster
+    runs: dict[str, TrainingRun],
+    evaluation: EvaluationConfig,
+    resources: ResourcesConfig,
+    cluster: Cluster,
+    tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Latency and memory of variants in a worker of their own, to be called while no trial runs.
+
+    `tick`: as for `run_checks`.
 
     Errors: UserError when the worker was lost again and again, or the measurement broke down.
     """
@@ -56,10 +69,19 @@ def measure_alone(
     worker, lost = _on_its_own(profile, cpus, gpus), 0
     while True:
         try:
-            return ray.get(worker.remote(runs, evaluation, cpus, gpus))
+            return ray.get(_first_of([worker.remote(runs, evaluation, cpus, gpus)], tick))
         except RayError as error:
             lost += 1
             _give_up_or_go_on("measuring latency and memory", error, lost)
+
+
+def _first_of(running: list[Any], tick: Callable[[], None]) -> Any:
+    """The first job that is over, one way or the other."""
+    while True:
+        over, _ = ray.wait(running, num_returns=1, timeout=TICK_SECONDS)
+        if over:
+            return over[0]
+        tick()
 
 
 def _on_its_own(function: Callable[..., Any], cpus: float, gpus: float) -> Any:

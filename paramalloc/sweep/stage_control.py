@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from cluster import Notice
+from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.nodes import NodeWatch, shortage
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.watchdog import Watchdog
@@ -27,6 +28,7 @@ class StageControl:
         recorder: of the stage.
         nodes: the machines.
         watchdog: told of every report.
+        guard: of the budget.
         cpus, gpus: what one trial holds.
         request_stop: asks all trials to checkpoint and leave.
         kill: ends the worker of a trial at once.
@@ -38,6 +40,7 @@ class StageControl:
         recorder: StageRecorder,
         nodes: NodeWatch,
         watchdog: Watchdog,
+        guard: BudgetGuard,
         cpus: float,
         gpus: float,
         request_stop: Callable[[], None],
@@ -45,10 +48,12 @@ class StageControl:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.recorder, self.nodes, self.watchdog, self.clock = recorder, nodes, watchdog, clock
+        self.guard = guard
         self.cpus, self.gpus, self.request_stop, self.kill = cpus, gpus, request_stop, kill
         self.interrupted = False  # set by a signal handler
         self._stop_by: float | None = None
         self._short_since: float | None = None
+        self._busy: set[str] = set()  # trials with a worker
         self._on_dead_node: dict[str, float] = {}  # trial -> when that was first seen
 
     @property
@@ -68,15 +73,18 @@ class StageControl:
     def began(self, name: str) -> None:
         """The trial has a worker."""
         self.watchdog.begin(name)
+        self._busy.add(name)
 
     def ended(self, name: str) -> None:
         """The trial's worker has been let go."""
         self.watchdog.end(name)
+        self._busy.discard(name)
         self.recorder.ended(name)
 
     def lost(self, name: str, cause: str) -> None:
         """The trial's worker is gone, and Ray starts another."""
         self.watchdog.end(name)
+        self._busy.discard(name)
         node = self.recorder.trials[name].node
         self.recorder.lost(name, "its machine is gone" if node in self.nodes.lost else cause, self.nodes.lost)
 
@@ -87,7 +95,8 @@ class StageControl:
             self._restart_the_silent()
             self._restart_the_stranded(self.recorder.running)
             self._say_what_is_short()
-            if self.interrupted or self.recorder.hopeless:
+            self.guard.tick(self.recorder, self._busy)
+            if self.interrupted or self.recorder.hopeless or self.guard.spent_up:
                 self._begin_to_stop()
         return self._stop_by is not None and (not self.recorder.running or self.clock() >= self._stop_by)
 

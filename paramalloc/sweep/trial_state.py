@@ -35,6 +35,11 @@ class TrialState:
         return self.status not in (WAITING, RUNNING)
 
     @property
+    def place_in_line(self) -> tuple[bool, bool]:
+        """Sorts those that wait for a machine: the baseline first, then what was begun before."""
+        return not self.task.is_baseline, self.started is None
+
+    @property
     def tokens(self) -> int:
         return int(self.rows[-1]["tokens"]) if self.rows else 0
 

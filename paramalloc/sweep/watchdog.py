@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from statistics import median
 
 UNKNOWN_PACE_SECONDS = 900.0  # to load the text, build and warm up a model; or to be scored, once it is trained
-SHORTEST_SECONDS = 60.0
 TIMES_ITS_PACE = 10.0
 
 
@@ -30,18 +29,19 @@ class Watchdog:
     """Told of every attempt and report, it says who is silent.
 
     Args:
-        unknown_pace_seconds: how long a trial may be silent before its first two reports, or when `unhurried`.
-        shortest_seconds: how long it always may, however fast its pace.
+        shortest_seconds: how long a trial may always be silent, however fast its pace.
+        unknown_pace_seconds: how long it may before its first two reports, or when `unhurried`.
         clock: seconds, monotonic.
     """
 
     def __init__(
         self,
+        shortest_seconds: float,
         unknown_pace_seconds: float = UNKNOWN_PACE_SECONDS,
-        shortest_seconds: float = SHORTEST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.unknown_pace_seconds, self.shortest_seconds, self.clock = unknown_pace_seconds, shortest_seconds, clock
+        self.shortest_seconds, self.clock = shortest_seconds, clock
+        self.unknown_pace_seconds = max(unknown_pace_seconds, shortest_seconds)
         self._ears: dict[str, _Ear] = {}
 
     def begin(self, trial: str) -> None:

@@ -83,7 +83,7 @@ def test_decisions_cost_and_setup_are_there(embed_report: ResultsFolder) -> None
 
 def test_links_are_relative_and_lead_somewhere(embed_report: ResultsFolder) -> None:
     links = re.findall(r"\]\(([^)]+)\)", embed_report.report.read_text())
-    assert len(links) == 3
+    assert len(links) == 5
     assert all((embed_report.root / link).is_file() for link in links)
 
 

@@ -57,6 +57,10 @@ class LocalCluster:
             os.environ["RAY_TMPDIR"] = self._before
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def head(self) -> Any:
+        return self._cluster.head_node
+
     def add(self, cpus: int = 1) -> Any:
         """A new node; its `node_id` is the one of events.jsonl."""
         flag = Path(tempfile.mkstemp(dir=self.folder, suffix=".json")[1])

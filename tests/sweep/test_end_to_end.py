@@ -18,7 +18,8 @@ from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import FINALISTS, RANKING, SANITY, ResultsFolder
-from paramalloc.sweep.driver import EXIT_TRIAL_FAILED, SweepStoppedError, run_sweep
+from paramalloc.sweep.driver import run_sweep
+from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, SweepStoppedError
 from paramalloc.sweep_file import dump_sweep
 from tests.sweep.outcomes import numbers, without_measurements
 

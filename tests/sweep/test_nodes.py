@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,11 @@ def test_a_machine_that_came_and_went_between_two_looks_at_the_agents_is_billed_
     (up,) = [row for row in world.rows("node_up") if row["node"] == worker("a").id]
     (down,) = world.rows("node_down")
     assert (up["time"], down["time"]) == (1_001.0, 1_002.0)
+
+
+def test_a_notice_of_a_machine_that_was_gone_before_this_session_is_no_news(tmp_path: Path) -> None:
+    world = World(tmp_path, HEAD)
+    world.records["g" * 56] = replace(SPOT, notice=NOTICE)
+    world.later()
+    assert world.said == []
+    assert world.rows("node_notice") == []

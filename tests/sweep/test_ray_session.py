@@ -5,10 +5,14 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from paramalloc.sweep.ray_session import _require_listener
+from paramalloc.config import ResourcesConfig
+from paramalloc.sweep.ray_session import Cluster, _require_listener, autoscaler_brings_gpus
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -42,3 +46,22 @@ def test_the_message_names_the_address_and_what_to_do(closed_port: int) -> None:
     said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert f"RAY_ADDRESS: got '127.0.0.1:{closed_port}', where no Ray answers" in said.stdout, said.stderr
     assert said.stdout.rstrip().endswith("start it, or unset RAY_ADDRESS")
+
+
+def test_auto_takes_a_gpu_where_one_is_or_where_the_autoscaler_can_bring_one() -> None:
+    auto, shared = ResourcesConfig(), ResourcesConfig(gpus_per_trial=0.25)
+    bare_head = Cluster(cpus=0, gpus=0, nodes=1, dashboard=None)
+    waiting_head = Cluster(cpus=0, gpus=0, nodes=1, dashboard=None, brings_gpus=True)
+    assert bare_head.gpus_per_trial(auto) == 0.0
+    assert waiting_head.gpus_per_trial(auto) == 1.0
+    assert Cluster(cpus=4, gpus=2, nodes=1, dashboard=None).gpus_per_trial(auto) == 1.0
+    assert waiting_head.gpus_per_trial(shared) == 0.25
+
+
+def test_what_the_autoscaler_can_bring_is_read_from_the_cluster_file(tmp_path: Path) -> None:
+    assert autoscaler_brings_gpus(REPOSITORY / "cluster" / "spot.yaml")
+    assert not autoscaler_brings_gpus(REPOSITORY / "cluster" / "local.yaml")
+    assert not autoscaler_brings_gpus(tmp_path / "missing.yaml")
+    switched_off = tmp_path / "off.yaml"
+    switched_off.write_text("available_node_types: {p4: {max_workers: 0, resources: {CPU: 96, GPU: 8}}}")
+    assert not autoscaler_brings_gpus(switched_off)

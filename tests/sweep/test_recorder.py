@@ -196,9 +196,12 @@ def test_a_driver_that_died_between_verdict_and_closing_closes_when_it_returns(s
     play(sweep, "wide", 16.0, range(2_000, 8_000, 2_000))
     assert not sweep.folder.trial(RANKING, "wide").metrics.exists()
     sweep.again()
-    assert sweep.metrics("wide")["status"] == "killed"
+    metrics = sweep.metrics("wide")
+    assert (metrics["status"], metrics["device"], metrics["precision"]) == ("killed", "cpu", "fp32")
     assert sweep.kills() == ["wide"]  # once, not again for the second driver
     assert [task.name for task in sweep.recorder.missing] == ["slow"]
+    ends = [row for row in read_jsonl(sweep.folder.events) if row["event"] == "trial_end" and row["trial"] == "wide"]
+    assert [row["status"] for row in ends] == ["killed"]
 
 
 def test_a_torn_last_line_of_a_history_costs_only_that_line(sweep: Sweep) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -58,6 +59,22 @@ def test_a_measurement_that_breaks_down_is_not_done_again(
     monkeypatch.setattr(side_jobs, "profile", broken)
     with pytest.raises(UserError, match="measuring latency and memory: got an error: no such kernel"):
         measure_alone({}, EvaluationConfig(), ResourcesConfig(), HERE)
+
+
+def test_machines_are_watched_while_a_measurement_goes_on(
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ends only once somebody has ticked."""
+    ticked = tmp_path / "ticked"
+
+    def job(*arguments: Any) -> str:
+        while not ticked.exists():
+            time.sleep(0.01)
+        return "measured"
+
+    monkeypatch.setattr(side_jobs, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(side_jobs, "profile", job)
+    assert measure_alone({}, EvaluationConfig(), ResourcesConfig(), HERE, tick=ticked.touch) == "measured"
 
 
 def test_of_rays_long_account_of_a_death_the_sentence_that_says_why_is_kept() -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from cluster import Notice
+from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.nodes import Node, NodeWatch
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.stage_control import GRACE_SECONDS, StageControl
@@ -63,14 +64,23 @@ class Nodes:
         self.called.append((node, notice))
 
 
+class Guard:
+    def __init__(self) -> None:
+        self.spent_up, self.busy = False, set[str]()
+
+    def tick(self, recorder: Any, busy: set[str]) -> None:
+        self.busy = set(busy)
+
+
 class Stage:
     def __init__(self) -> None:
         self.now, self.killed, self.stop_requests = 0.0, list[str](), 0
-        self.recorder, self.nodes = Recorder(), Nodes()
+        self.recorder, self.nodes, self.guard = Recorder(), Nodes(), Guard()
         self.control = StageControl(
             cast(StageRecorder, self.recorder),
             cast(NodeWatch, self.nodes),
-            Watchdog(900.0, 60.0, self.clock),
+            Watchdog(60.0, 900.0, self.clock),
+            cast(BudgetGuard, self.guard),
             cpus=1.0,
             gpus=0.0,
             request_stop=self._request_stop,
@@ -118,6 +128,27 @@ def test_a_trial_that_does_not_leave_is_not_waited_for_for_ever(stage: Stage) ->
     assert not stage.later(1.0)
     assert not stage.later(GRACE_SECONDS - 1.0)
     assert stage.later(1.0)
+
+
+def test_a_budget_that_is_spent_has_every_trial_save_and_leave(stage: Stage) -> None:
+    stage.report("base", "started")
+    stage.guard.spent_up = True
+    assert not stage.later(1.0)
+    assert stage.stop_requests == 1
+    assert stage.report("base", "preempted")
+    assert stage.later(1.0)
+
+
+def test_the_guard_of_the_budget_knows_who_has_a_worker(stage: Stage) -> None:
+    for step, busy in (
+        (lambda: stage.control.began("base"), {"base"}),  # before it has reported anything
+        (lambda: stage.control.began("wide"), {"base", "wide"}),
+        (lambda: stage.control.lost("base", "a worker died"), {"wide"}),
+        (lambda: stage.control.ended("wide"), set()),
+    ):
+        step()
+        stage.later(1.0)
+        assert stage.guard.busy == busy
 
 
 def test_a_silent_trial_is_killed_once_and_told(stage: Stage) -> None:

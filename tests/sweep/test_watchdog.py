@@ -79,3 +79,12 @@ def test_a_silence_is_told_once_and_the_next_attempt_gets_twice_the_time(dog: Wa
     dog.heard("a")
     assert not silent_after(dog, clock, 120.0)
     assert silent_after(dog, clock, 1.0)
+
+
+def test_a_limit_that_was_set_longer_holds_from_the_start(clock: Clock) -> None:
+    dog = Watchdog(shortest_seconds=2_000.0, clock=clock)
+    dog.begin("base")
+    clock.now += 1_999.0
+    assert dog.silent() == {}
+    clock.now += 2.0
+    assert dog.silent() == {"base": 2_001.0}

@@ -1,0 +1,210 @@
+"""What a sweep will take, before it has begun: hours and dollars as a range, and what the range rests on.
+
+Always holds: nothing is started or asked over a network. Least is a sweep in which the kill rule stops every
+challenger but one as early as it can; most is one in which nothing is stopped and as many become finalists as may.
+Where no speed is known no number is given. The sanity stage and the start of machines come on top.
+Use: `print_forecast(forecast(plan, Path("results"), Path("results/embed")), plan.config.cost, console)`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cost.budget import Estimate, Range, estimate
+from paramalloc.allocation import flops_per_token
+from paramalloc.config import CostConfig, ResourcesConfig
+from paramalloc.errors import UserError
+from paramalloc.files import read_json
+from paramalloc.plan import Plan, VariantPlan
+from paramalloc.results import FINALISTS, FINISHED, RANKING, ResultsFolder
+from paramalloc.sweep_file import load_sweep
+from paramalloc.training.run import Budget
+
+
+@dataclass(frozen=True)
+class Work:
+    """Training runs that may go on side by side."""
+
+    runs: int
+    tokens: int
+    flops: float
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.runs + other.runs, self.tokens + other.tokens, self.flops + other.flops)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one machine trains, evaluations included, and who says so.
+
+    `per_trial`: FLOPs per second of one trial, slowest and fastest; or `tokens_per_second` of the whole machine.
+    `at_once`: trials that it holds.
+    """
+
+    said_by: str
+    at_once: int = 1
+    per_trial: Range | None = None
+    tokens_per_second: float | None = None
+
+    def of(self, work: Work) -> Range:
+        """Tokens per second of the machine at this work."""
+        if self.tokens_per_second is not None:
+            return self.tokens_per_second, self.tokens_per_second
+        assert self.per_trial is not None
+        scale = min(self.at_once, work.runs) * work.tokens / work.flops
+        return self.per_trial[0] * scale, self.per_trial[1] * scale
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The estimate for one machine, None where no speed is known; `said_by` in words."""
+
+    estimate: Estimate | None
+    said_by: str
+
+
+def forecast(plan: Plan, results: Path, own: Path, slots: int | None = None) -> Forecast:
+    """The forecast for a plan.
+
+    Args:
+        results: the folder with earlier sweeps' results.
+        own: this sweep's own results, which go before those of others.
+        slots: trials at once, default what this machine has room for.
+    """
+    at_once = slots or room(plan.config.resources)
+    speed = _stated(plan.config.cost) or _measured(plan, results, own, at_once)
+    if speed is None:
+        return Forecast(None, "no finished trial with the same `resources` lies in " + str(results))
+    price = plan.config.cost.fixed_usd_per_hour
+    stages = [
+        _between(*(estimate(work.tokens, speed.of(work), (price, price)) for work in works))
+        for works in (ranking_work(plan), final_work(plan))
+    ]
+    return Forecast(_sum(stages), speed.said_by)
+
+
+def ranking_work(plan: Plan) -> tuple[Work, Work]:
+    """The least and the most that the ranking trains."""
+    rule = plan.config.ranking.kill_rule
+    whole = {item.name: _work(item.ranking, _rates(item)) for item in plan.variants}
+    most = _sum_of(whole.values())
+    if not rule.enabled:
+        return most, most
+    challengers = sorted(plan.variants[1:], key=lambda item: whole[item.name].flops)
+    killed = [_work(item.ranking, _rates(item), rule.window_tokens) for item in challengers[1:]]
+    full = [whole[item.name] for item in (plan.baseline, *challengers[:1])]
+    return _sum_of([*full, *killed]), most
+
+
+def final_work(plan: Plan) -> tuple[Work, Work]:
+    """The least and the most that the finalists train: the baseline with one challenger, or with `count`."""
+    seeds = len(plan.config.finalists.seeds)
+    base = _work(plan.baseline.final, seeds)
+    others = sorted((_work(item.final, seeds) for item in plan.variants[1:]), key=lambda work: work.flops)
+    count = plan.config.finalists.count
+    return _sum_of([base, *others[:1]]), _sum_of([base, *others[-count:]])
+
+
+def room(resources: ResourcesConfig) -> int:
+    """How many trials this machine holds at once; one where trials run on machines of a cluster."""
+    import torch
+
+    if os.environ.get("RAY_ADDRESS"):
+        return 1
+    gpus = torch.cuda.device_count()
+    per_trial = resources.gpus_per_trial if resources.gpus_per_trial != "auto" else float(gpus > 0)
+    holds = (os.cpu_count() or 1) / resources.cpus_per_trial
+    return max(1, int(min(holds, gpus / per_trial) if per_trial else holds))
+
+
+def print_forecast(found: Forecast, cost: CostConfig, console: Console) -> None:
+    """One line or two for a person, below the plan."""
+    if found.estimate is None:
+        advice = "state cost.tokens_per_second (of one machine with all its trials) to have time and cost estimated"
+        _print(console, f"estimate: unknown, {found.said_by}; {advice}")
+        return
+    (fast, slow), (low, high) = found.estimate.hours, found.estimate.usd
+    _print(console, f"estimate: {_span(fast, slow)} of training on one machine, {found.said_by}")
+    price = f"at ${cost.fixed_usd_per_hour:g} an hour (cost.fixed_usd_per_hour; `python -m cost prices` knows EC2's)"
+    _print(console, f"cost: ${low:,.2f} to ${high:,.2f} {price}, of a budget of ${cost.budget_usd:,.2f}")
+    if high > cost.budget_usd:
+        _print(console, "warning: that may be more than cost.budget_usd, where the sweep would stop")
+
+
+def _stated(cost: CostConfig) -> Speed | None:
+    if cost.tokens_per_second is None:
+        return None
+    said_by = f"as stated: {cost.tokens_per_second:,.0f} tokens per second (cost.tokens_per_second)"
+    return Speed(said_by, tokens_per_second=cost.tokens_per_second)
+
+
+def _measured(plan: Plan, results: Path, own: Path, at_once: int) -> Speed | None:
+    """From trials with the same resources that finished: the sweep's own, else those of its neighbours."""
+    others = sorted(path for path in results.iterdir() if path != own) if results.is_dir() else []
+    for folders in ([own], others):
+        found = {folder: list(_speeds(ResultsFolder(folder), plan.config.resources)) for folder in folders}
+        speeds = [speed for each in found.values() for speed in each]
+        if speeds:
+            names = ", ".join(folder.name for folder, each in found.items() if each)
+            trials = "one finished trial" if len(speeds) == 1 else f"{len(speeds)} finished trials"
+            together = f"{at_once} trials" if at_once > 1 else "one trial"
+            said_by = f"as measured by {trials} of {names}, {together} at a time"
+            return Speed(said_by, at_once, per_trial=(min(speeds), max(speeds)))
+    return None
+
+
+def _speeds(folder: ResultsFolder, resources: ResourcesConfig) -> Iterator[float]:
+    """FLOPs per second of each finished trial over all of its time but what was lost; none of a damaged folder."""
+    try:
+        if not folder.sweep.exists() or load_sweep(folder.sweep).resources != resources:
+            return
+    except UserError:
+        return
+    for trial in (*folder.trials(RANKING), *folder.trials(FINALISTS)):
+        metrics: dict[str, Any] = read_json(trial.metrics) if trial.metrics.exists() else {}
+        if metrics.get("status") == FINISHED and metrics.get("wall_seconds"):
+            yield metrics["train_flops"] / (metrics["wall_seconds"] - (metrics["lost_seconds"] or 0.0))
+
+
+def _work(budget: Budget, runs: int, tokens: int | None = None) -> Work:
+    """So many runs to their ends, or to `tokens`."""
+    each = budget.total_tokens if tokens is None else min(tokens, budget.total_tokens)
+    return Work(runs, runs * each, flops_per_token(budget.shape) * runs * each)
+
+
+def _rates(item: VariantPlan) -> int:
+    rates = item.variant.training.learning_rate
+    return len(rates) if isinstance(rates, tuple) else 1
+
+
+def _sum_of(works: Iterable[Work]) -> Work:
+    return sum(works, Work(0, 0, 0.0))
+
+
+def _between(least: Estimate, most: Estimate) -> Estimate:
+    return Estimate(
+        (least.usd[0], most.usd[1]), (least.node_hours[0], most.node_hours[1]), (least.hours[0], most.hours[1])
+    )
+
+
+def _sum(stages: list[Estimate]) -> Estimate:
+    def total(field: str) -> Range:
+        low, high = zip(*(getattr(stage, field) for stage in stages), strict=True)
+        return sum(low), sum(high)
+
+    return Estimate(total("usd"), total("node_hours"), total("hours"))
+
+
+def _span(low_hours: float, high_hours: float) -> str:
+    unit, scale = ("hours", 1) if high_hours >= 2 else ("minutes", 60)
+    return f"{low_hours * scale:.1f} to {high_hours * scale:.1f} {unit}"
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,57 @@
+"""The report's figures of money, drawn by `cost.figures` from events.jsonl and COST_SUMMARY.json.
+
+Always holds: a figure is drawn only where money was spent or prices were sampled; on a machine that costs nothing
+there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from matplotlib.figure import Figure
+
+from cost.figures import Point, dollars_against_bpb, png, price_figure, spending_figure, svg
+from cost.series import price_samples, spending
+from paramalloc.files import atomic_write
+from paramalloc.report.load import Json, SweepResults
+from paramalloc.report.variants import variant_results
+from paramalloc.results import RANKING, ResultsFolder
+
+_SPENDING = "spending over time by use"
+_PRICES = "prices as they were sampled"
+_DOLLARS = "dollars spent in the ranking against bits per byte after it, for variants that finished it"
+
+
+def draw_cost_figures(results: SweepResults, folder: ResultsFolder) -> dict[str, str]:
+    """Draw and write those there are data for; gives captions by name."""
+    captions = {}
+    for name, caption, figure in _figures(results):
+        atomic_write(folder.figures / f"{name}.png", png(figure))
+        atomic_write(folder.figures / f"{name}.svg", svg(figure))
+        captions[name] = caption
+    return captions
+
+
+def _figures(results: SweepResults) -> Iterator[tuple[str, str, Figure]]:
+    cost = results.cost
+    if cost is None or not cost["total_usd"]:
+        return
+    spent = spending(results.events, cost["fixed_usd_per_hour"])
+    yield "spending", _SPENDING, spending_figure(spent, cost["budget_usd"])
+    markets = price_samples(results.events)
+    if markets:
+        until = datetime.fromisoformat(cost["billed_until"]).timestamp()
+        yield "prices", _PRICES, price_figure(markets, until)
+    points = list(_points(results, cost))
+    if len(points) > 1:
+        yield "usd_vs_bpb", _DOLLARS, dollars_against_bpb(points, results.config.baseline_name)
+
+
+def _points(results: SweepResults, cost: Json) -> Iterator[Point]:
+    """Scores after equal budgets only: finalists have trained longer, and a killed variant has none."""
+    for variant in variant_results(results):
+        lines = [line for line in cost["by_trial"] if (line["stage"], line["variant"]) == (RANKING, variant.name)]
+        bpb = variant.ranking_score.get("dev_bpb")
+        if bpb is not None and lines and all(line["usd"] is not None for line in lines):
+            yield Point(variant.name, sum(line["usd"] for line in lines), bpb)

@@ -1,0 +1,91 @@
+"""The report's section on money: the total, to what use, for which variant, what was saved, and at which prices.
+
+Always holds: its figures are those of COST_SUMMARY.json, its prices and the budget's words those of events.jsonl; an
+amount that is not known is a dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cost.report import projection_lines, saving_lines
+from cost.series import Samples, price_samples
+from paramalloc.report.blocks import bullets, markdown_table
+from paramalloc.report.formats import DASH, hours, listed, millions, percent, usd
+from paramalloc.report.load import Json, SweepResults
+
+BUDGET_EVENTS = ("budget_warning", "budget_hold", "budget_stop")
+
+
+def cost_section(results: SweepResults, gallery: str) -> list[str]:
+    """Heading and blocks; before the first summary only a word that there is none."""
+    cost = results.cost
+    if cost is None:
+        return ["## Cost", "COST_SUMMARY.json has not been written yet."]
+    said = [*saving_lines(cost["savings"]), *projection_lines(cost["projection"])]
+    said += [row["text"] for row in results.events if row["event"] in BUDGET_EVENTS]
+    said += [f"warning: {warning}" for warning in cost["warnings"]]
+    return [
+        "## Cost",
+        _total(cost),
+        _by_use(cost),
+        _by_variant(cost),
+        bullets(f"{line[0].upper()}{line[1:]}" for line in said),
+        _prices(price_samples(results.events)),
+        gallery,
+    ]
+
+
+def _total(cost: Json) -> str:
+    units = {"node": "node", "gpu": "GPU", "cpu": "CPU"}
+    parts = [f"{cost[f'{key}_hours']:.2f} {unit}-hours" for key, unit in units.items()]
+    total = f"Total {usd(cost['total_usd'])} of a budget of {usd(cost['budget_usd'])}: {listed(parts)}."
+    if cost["usd_per_million_tokens"]:
+        total += f" A million tokens cost ${cost['usd_per_million_tokens']:,.4f}, all included."
+    if cost["unpriced_node_seconds"]:
+        total += f" No price is known for {hours(cost['unpriced_node_seconds'])} of node time, which the total lacks."
+    elif cost["fixed_usd_per_hour"] == 0 and cost["total_usd"] == 0:
+        total += " The price is zero because `cost.fixed_usd_per_hour` is."
+    return total
+
+
+def _by_use(cost: Json) -> str:
+    rows = [[use.replace("_", " "), *_amount(line, cost)] for use, line in cost["by_use"].items()]
+    return markdown_table(["use", "USD", "node time", "of time"], rows, left=1)
+
+
+def _by_variant(cost: Json) -> str:
+    """A line for each variant, all its trials, checks and restarts together; boot, idle and head are in none."""
+    rows = []
+    for line in cost["by_variant"]:
+        own = [trial for trial in cost["by_trial"] if trial["variant"] == line["variant"]]
+        tokens = sum(trial["tokens"] or 0 for trial in own)
+        known = tokens and line["usd"] is not None and not line["unpriced_node_seconds"]
+        price = f"${1e6 * line['usd'] / tokens:,.4f}" if known else DASH
+        rows.append([line["variant"], *_amount(line, cost), millions(tokens), price])
+    heads = ["variant", "USD", "node time", "of time", "tokens", "USD per 1M tokens"]
+    return markdown_table(heads, rows, left=1) if rows else ""
+
+
+def _amount(line: Json, cost: Json) -> list[str]:
+    share = percent(line["node_seconds"] / cost["node_seconds"], 0) if cost["node_seconds"] else DASH
+    return [usd(line["usd"]), hours(line["node_seconds"]), share]
+
+
+def _prices(markets: Iterable[Samples]) -> str:
+    """The samples of each market; nothing where no price was asked for."""
+    rows = [
+        [
+            f"{market.lifecycle or 'any'} {market.instance_type}",
+            market.zone,
+            str(len(market.usd_per_hour)),
+            *(f"{usd_per_hour:.4f}" for usd_per_hour in _low_high_last(market)),
+        ]
+        for market in markets
+    ]
+    heads = ["market", "zone", "samples", "least, USD per hour", "most", "last"]
+    return markdown_table(heads, rows, left=2) if rows else ""
+
+
+def _low_high_last(market: Samples) -> tuple[float, float, float]:
+    return min(market.usd_per_hour), max(market.usd_per_hour), market.usd_per_hour[-1]

@@ -1,0 +1,43 @@
+"""What a stopping rule is: it takes in points of learning curves and says which trials have to stop.
+
+Always holds: a verdict once reached stands and is in `kills`; a point that was seen before changes nothing; a rule
+can be rebuilt by feeding it the curves again, each in its own order. `SuccessiveHalving` and `NeverStop` are such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from paramalloc.sweep.kill_rule import Kill
+
+
+class StoppingRule(Protocol):
+    @property
+    def kills(self) -> Mapping[str, Kill]:
+        """The verdicts so far, by trial."""
+
+    def observe(self, trial: str, tokens: int, ppl: float) -> list[Kill]:
+        """Take in one evaluation; returns the verdicts it brought about, for whichever trials."""
+
+    def rewind(self, trial: str, tokens: int) -> None:
+        """Forget what a trial did after `tokens`: it lost that work and does it again."""
+
+    def ended(self, trial: str) -> list[Kill]:
+        """No further points of this trial will come; returns the verdicts that waited for them."""
+
+
+class NeverStop:
+    """The rule of a stage without one, for comparisons."""
+
+    def __init__(self) -> None:
+        self.kills: dict[str, Kill] = {}
+
+    def observe(self, trial: str, tokens: int, ppl: float) -> list[Kill]:
+        return []
+
+    def rewind(self, trial: str, tokens: int) -> None:
+        pass
+
+    def ended(self, trial: str) -> list[Kill]:
+        return []

@@ -1,0 +1,102 @@
+"""One cluster and one undisturbed run for all chaos; the figures are printed at the end and written to chaos.json.
+
+`make chaos N=50 KILLS=20 TRACES=3` sets `CHAOS_RUNS`, `CHAOS_KILLS`, `CHAOS_TRACES` and `CHAOS_FIGURES`, the file
+that the figures go to; `CHAOS_FIRST` is the first seed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paramalloc.config import SweepConfig
+from paramalloc.files import write_json
+from paramalloc.results import ResultsFolder
+from paramalloc.sweep_file import check_sweep
+from tests.chaos.figures import RunFigures, summary, table
+from tests.chaos.nodes import Machines
+from tests.chaos.plan import Plan
+from tests.chaos.run import can_mount, run_plan
+from tests.sweep.outcomes import numbers
+
+SWEEP = {
+    "name": "chaos",
+    "data": {"corpus": "synthetic", "synthetic_bytes": 200_000},
+    "model": {"total_params": 100_000, "vocab_size": 600, "context_length": 32},
+    "experiments": [
+        {"name": "base"},
+        {"name": "wide", "glu_expansion": 4.0},
+        {"name": "slow", "learning_rate": 1e-5},
+    ],
+    "training": {"tokens": 60_000, "batch_size": 4, "learning_rate": 6e-3, "checkpoint_seconds": 0.5},
+    "ranking": {
+        "tokens": 60_000,
+        "eval_interval_tokens": 4_000,
+        "kill_rule": {"margin_ppl": 5.0, "window_tokens": 20_000},
+    },
+    "finalists": {"count": 1, "seeds": [0], "eval_interval_tokens": 6_000},
+    "sanity": {"enabled": False},
+    "telemetry": {"tensorboard": False},
+    "cost": {"fixed_usd_per_hour": 100.0, "budget_usd": 1e6},  # dear enough for cents to show
+}
+
+
+@dataclass
+class Chaos:
+    """What all runs share."""
+
+    machines: Machines
+    config: SweepConfig
+    place: Path
+    undisturbed: dict[str, Any]
+    duration_seconds: float
+    may_mount: bool
+    runs: list[RunFigures] = field(default_factory=list)
+
+    def run(self, plan: Plan) -> RunFigures:
+        if any(fault.kind == "disk_full" for fault in plan.faults) and not self.may_mount:
+            pytest.skip("a small disk cannot be mounted by this user")
+        place = self.place / f"{len(self.runs)}-{plan.name.replace(' ', '-')}"
+        figures = run_plan(plan, self.machines, self.config, self.undisturbed, place)
+        self.runs.append(figures)
+        self.save()
+        return figures
+
+    def save(self) -> None:
+        if path := os.environ.get("CHAOS_FIGURES"):
+            write_json(Path(path), summary(self.runs) | {"each": [run.as_json() for run in self.runs]})
+
+
+_CHAOS = pytest.StashKey[Chaos]()
+
+
+@pytest.fixture(scope="session")
+def chaos(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Chaos]:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("OMP_NUM_THREADS", "1")
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    place = tmp_path_factory.mktemp("chaos")
+    config = check_sweep({**SWEEP, "data": {**SWEEP["data"], "cache_dir": str(place / "cache")}})
+    machines = Machines()
+    try:
+        peace = run_plan(Plan("undisturbed", ()), machines, config, None, place / "undisturbed")
+        assert peace.problems == []
+        undisturbed = numbers(ResultsFolder(place / "undisturbed" / "results"))
+        chaos = Chaos(machines, config, place, undisturbed, peace.seconds, can_mount(place / "mount"))
+        pytestconfig.stash[_CHAOS] = chaos
+        yield chaos
+    finally:
+        machines.close()
+        patch.undo()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    chaos = config.stash.get(_CHAOS, None)
+    if chaos and chaos.runs:
+        terminalreporter.section(f"chaos; an undisturbed sweep took {chaos.duration_seconds:.0f} s")
+        terminalreporter.write_line(table(chaos.runs))

@@ -1,0 +1,111 @@
+"""What a sweep will take: by hand, from a stated speed, and from what earlier results have measured."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from paramalloc.allocation import flops_per_token
+from paramalloc.config import SweepConfig
+from paramalloc.files import atomic_write, write_json
+from paramalloc.forecast import final_work, forecast, print_forecast, ranking_work
+from paramalloc.plan import Plan, make_plan
+from paramalloc.results import RANKING, ResultsFolder
+from paramalloc.sweep_file import check_sweep, dump_sweep
+
+RANKED, FINAL, WINDOW = 128_000, 512_000, 32_000  # whole steps of 4 x 32 tokens
+EXPERIMENTS = [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}, {"name": "thin", "glu_expansion": 2.0}]
+
+
+def make(**changes: Any) -> SweepConfig:
+    raw: dict[str, Any] = {
+        "name": "t",
+        "model": {"total_params": 100_000, "vocab_size": 600, "context_length": 32},
+        "experiments": EXPERIMENTS,
+        "training": {"tokens": FINAL, "batch_size": 4},
+        "ranking": {"tokens": RANKED, "kill_rule": {"window_tokens": WINDOW}},
+        "finalists": {"count": 2, "seeds": [0, 1]},
+    }
+    return check_sweep(raw | changes)
+
+
+def earlier(root: Path, plan: Plan, seconds: dict[str, float]) -> None:
+    """A results folder whose ranking took so long."""
+    folder = ResultsFolder(root)
+    atomic_write(folder.sweep, dump_sweep(plan.config))
+    for name, wall in seconds.items():
+        flops = flops_per_token(plan[name].shape) * RANKED
+        metrics = {"status": "finished", "train_flops": flops, "wall_seconds": wall + 5.0, "lost_seconds": 5.0}
+        write_json(folder.trial(RANKING, name).metrics, metrics)
+    write_json(folder.trial(RANKING, "killed").metrics, {"status": "killed", "train_flops": 1, "wall_seconds": 1e9})
+
+
+def test_the_least_and_the_most_that_is_trained() -> None:
+    plan = make_plan(make())
+    least, most = ranking_work(plan)
+    assert (least.tokens, most.tokens) == (2 * RANKED + WINDOW, 3 * RANKED)
+    least, most = final_work(plan)
+    assert (least.tokens, most.tokens) == (2 * 2 * FINAL, 3 * 2 * FINAL)
+    assert (least.runs, most.runs) == (4, 6)
+    unruled = make_plan(make(ranking={"tokens": RANKED, "kill_rule": {"enabled": False}}))
+    assert len({work.tokens for work in ranking_work(unruled)}) == 1
+    alone = make_plan(make(experiments=EXPERIMENTS[:1]))
+    assert [work.tokens for work in final_work(alone)] == [2 * FINAL, 2 * FINAL]
+
+
+def test_several_learning_rates_are_as_many_runs() -> None:
+    plan = make_plan(make(experiments=[{"name": "base", "learning_rate": [1e-3, 2e-3]}]))
+    assert ranking_work(plan)[1].runs == 2
+    assert ranking_work(plan)[1].tokens == 2 * RANKED
+
+
+def test_a_stated_speed_gives_hours_and_dollars(tmp_path: Path) -> None:
+    plan = make_plan(make(cost={"tokens_per_second": 1_000, "fixed_usd_per_hour": 36}))
+    found = forecast(plan, tmp_path, tmp_path / "t").estimate
+    least, most = 2 * RANKED + WINDOW + 4 * FINAL, 3 * RANKED + 6 * FINAL
+    assert found.hours == pytest.approx((least / 3.6e6, most / 3.6e6))
+    assert found.usd == pytest.approx((least / 1e5, most / 1e5))
+
+
+def test_measured_speeds_are_those_of_finished_trials_scaled_by_flops_and_trials_at_once(tmp_path: Path) -> None:
+    plan = make_plan(make(cost={"fixed_usd_per_hour": 3600}))
+    speed = flops_per_token(plan["base"].shape) * RANKED / 64.0  # of base, the slower one
+    wide = 32.0 * flops_per_token(plan["wide"].shape) / flops_per_token(plan["base"].shape)  # twice as fast
+    earlier(tmp_path / "before", plan, {"base": 64.0, "wide": wide})
+    found = forecast(plan, tmp_path, tmp_path / "t", slots=2)
+    slow = (ranking_work(plan)[1].flops + final_work(plan)[1].flops) / 2 / speed
+    fast = (ranking_work(plan)[0].flops + final_work(plan)[0].flops) / 2 / (2 * speed)
+    assert found.estimate.usd == pytest.approx((fast, slow))
+    assert "2 finished trials of before, 2 trials at a time" in found.said_by
+
+
+def test_the_sweeps_own_results_go_before_those_of_others_and_other_resources_say_nothing(tmp_path: Path) -> None:
+    plan = make_plan(make())
+    earlier(tmp_path / "other", plan, {"base": 64.0})
+    earlier(tmp_path / "t", plan, {"base": 8.0})
+    assert "one finished trial of t" in forecast(plan, tmp_path, tmp_path / "t").said_by
+    apart = make_plan(make(resources={"cpus_per_trial": 0.5}))
+    assert forecast(apart, tmp_path, tmp_path / "t").estimate is None
+    (tmp_path / "t" / "sweep.yaml").write_text("no: sweep")
+    assert "of other" in forecast(plan, tmp_path, tmp_path / "t").said_by
+
+
+@pytest.mark.parametrize(
+    ("cost", "parts"),
+    [
+        ({}, ["estimate: unknown", "cost.tokens_per_second"]),
+        (
+            {"tokens_per_second": 1_000},
+            ["minutes of training", "as stated: 1,000 tokens per second", "$0.00 to $0.00"],
+        ),
+        ({"tokens_per_second": 10, "fixed_usd_per_hour": 9}, ["hours of training", "warning: that may be more"]),
+    ],
+)
+def test_the_reader_learns_what_the_estimate_rests_on(tmp_path: Path, cost: dict[str, Any], parts: list[str]) -> None:
+    plan, stream = make_plan(make(cost=cost)), io.StringIO()
+    print_forecast(forecast(plan, tmp_path, tmp_path / "t"), plan.config.cost, Console(file=stream, width=80))
+    assert all(part in stream.getvalue() for part in parts)
