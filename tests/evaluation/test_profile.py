@@ -7,6 +7,7 @@ import json
 import sys
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -58,6 +59,13 @@ def test_latency_is_that_of_each_pass_after_the_warm_up() -> None:
 
 def test_no_runs_give_no_figure() -> None:
     assert latency_ms({"a": Transformer(SHAPE)}, CPU, 0) == {"a": {"128": None, "512": None}}
+
+
+def test_contexts_that_are_all_shorter_than_128_are_measured_at_the_shortest() -> None:
+    measured = latency_ms({"a": Transformer(SHORT), "b": Transformer(replace(SHORT, context_length=48))}, CPU, 2)
+    assert all(list(lengths) == ["32", "128", "512"] for lengths in measured.values())
+    assert all(lengths["32"]["p50"] > 0 and lengths["128"] is None for lengths in measured.values())
+    assert "32" not in latency_ms({"a": Transformer(SHORT), "long": Transformer(SHAPE)}, CPU, 1)["a"]
 
 
 def test_decoding_speed_is_the_median_of_the_rounds_after_the_first() -> None:

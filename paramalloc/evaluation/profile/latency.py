@@ -34,10 +34,13 @@ def latency_ms(
 ) -> dict[str, dict[str, dict[str, float] | None]]:
     """Milliseconds of a forward pass at batch 1, by model: `{"128": {"p50":, "p95":, "p99":}, "512": None}`.
 
-    The models take turns pass by pass. A length beyond a model's context, or `runs` = 0, gives None.
+    The models take turns pass by pass. A length beyond a model's context, or `runs` = 0, gives None; where all contexts
+    are shorter than 128 tokens, the shortest of them is measured besides.
     """
     quantiles: dict[str, dict[str, dict[str, float] | None]] = {name: {} for name in models}
-    for length in LATENCY_LENGTHS:
+    contexts = [model.shape.context_length for model in models.values()]
+    lengths = LATENCY_LENGTHS if max(contexts) >= LATENCY_LENGTHS[0] else (min(contexts), *LATENCY_LENGTHS)
+    for length in lengths:
         fitting = {name: model.eval() for name, model in models.items() if length <= model.shape.context_length}
         times: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(_WARMUP_RUNS + runs if runs else 0):
