@@ -71,8 +71,8 @@ def _seeds(results: SweepResults, variants: list[VariantResult]) -> Iterator[str
     elif seeds > 1:
         # The relative standard error of a standard deviation of n normal values is about 1 / sqrt(2 (n - 1)).
         yield (
-            f"{seeds} seeds for a finalist: a standard error from so few is itself uncertain by about "
-            f"{percent(1 / math.sqrt(2 * (seeds - 1)), 0)}, and two of them are not a 95% interval."
+            f"{seeds} seeds for a finalist: a standard deviation from so few is itself uncertain by about "
+            f"{percent(1 / math.sqrt(2 * (seeds - 1)), 0)}."
         )
     yield "The ranking is one seed for each variant, so a variant may have been ranked out by seed noise."
 

@@ -22,7 +22,6 @@ from paramalloc.report.formats import (
     ratio,
     significant,
     span,
-    with_spread,
 )
 from paramalloc.report.load import UNFINISHED, Json, SweepResults
 from paramalloc.report.preliminaries import data_section, sanity_section
@@ -206,28 +205,33 @@ def _comparisons(results: SweepResults, comparisons: list[Comparison]) -> str:
     heads = [
         "against " + baseline,
         "dev PPL improvement",
+        "95% interval",
+        "p (Holm)",
+        "outcome",
         "latency",
         "memory",
-        "beyond seed noise",
         "wins by the rule",
     ]
     rows = [
         [
             item.variant,
-            ("+" if item.improvement >= 0 else "")
-            + with_spread(100 * item.improvement, 100 * (item.standard_error or 0), 2)
-            + "%",
+            f"{item.improvement:+.1%}",
+            DASH if item.low is None or item.high is None else f"{item.low:+.1%} to {item.high:+.1%}",
+            DASH if item.p_holm is None else f"{item.p_holm:.2g}",
+            item.outcome,
             ratio(item.latency_ratio),
             ratio(item.memory_ratio),
-            "one seed, unknown" if item.standard_error is None else "no" if item.within_noise else "yes",
             "yes" if item.qualifies else "no",
         ]
         for item in comparisons
     ]
     note = (
-        "Improvement: mean of (baseline PPL - PPL) / baseline PPL over paired seeds, ± standard error; seed noise "
-        f"is two standard errors. The rule asks for at least {percent(rules.win_margin, 0)}, with latency and memory "
-        f"at most {ratio(1 + rules.tolerance)} the baseline's."
+        "Improvement: 1 - PPL / baseline PPL, geometric mean over paired seeds; interval and p-value by Student's t "
+        "with the seed variance pooled over all finalists, p-values corrected for several challengers (Holm). "
+        f"*Equivalent*: surely within {percent(rules.equivalence_margin, 1)}; *undecided*: seed noise may account "
+        "for it; *unknown*: one seed. "
+        f"The rule asks for at least {percent(rules.win_margin, 0)} and *better*, with latency and memory at most "
+        f"{ratio(1 + rules.tolerance)} the baseline's."
     )
     return markdown_table(heads, rows, left=1) + "\n\n" + note
 

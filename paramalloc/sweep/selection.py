@@ -208,9 +208,9 @@ def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: 
     if not comparisons:
         return f"{baseline}, the baseline, stands: no challenger finished the final."
     item = next((c for c in comparisons if c.variant == winner), comparisons[0])
-    spread = "" if item.standard_error is None else f" ± {item.standard_error:.1%} (standard error over seeds)"
-    direction = "lower" if item.improvement >= 0 else "higher"
-    difference = f"{abs(item.improvement):.1%}{spread} {direction} dev perplexity"
+    difference = f"{_direction(item.improvement, item.improvement)} dev perplexity"
+    if item.low is not None and item.high is not None:
+        difference += f" (95% interval over seeds: {_direction(item.low, item.high)})"
     if item.within_noise:
         difference += ", seen with one seed only" if item.standard_error is None else ", within seed noise"
     if winner != baseline:
@@ -219,6 +219,16 @@ def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: 
         f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}, "
         f"{_why_not(item, rules)}."
     )
+
+
+def _direction(low: float, high: float) -> str:
+    """Improvements in words: `3.2% lower`, `1.0% to 5.4% lower` or `1.0% higher to 2.0% lower`."""
+    words = ["lower" if improvement >= 0 else "higher" for improvement in (low, high)]
+    values = [f"{abs(improvement):.1%}" for improvement in (low, high)]
+    if words[0] != words[1]:
+        return f"{values[0]} {words[0]} to {values[1]} {words[1]}"
+    ends = values if words[0] == "lower" else values[::-1]
+    return f"{' to '.join(dict.fromkeys(ends))} {words[0]}"
 
 
 def _costs_of_a_winner(item: Comparison) -> str:

@@ -69,9 +69,11 @@ def test_decisions_cost_and_setup_are_there(embed_report: ResultsFolder) -> None
     assert "emb45 killed at 1.75M tokens: 19.3 above emb35 for 1.00M tokens" in text
     assert "finalists: emb35 and emb25 (emb25 is the best challenger" in text
     against = next(x for x in text.split("## Decisions")[1].splitlines() if x.startswith("| emb25 |"))
-    gains = [1 - a / b for a, b in ((76.6, 81.2), (77.1, 82.1), (77.3, 81.8))]
-    assert f"+{100 * sum(gains) / 3:.2f} ± 0.18%" in against
-    assert re.search(r"\| 1\.04. \| 1\.00. \| yes \| yes \|$", against)
+    gain = 1 - ((76.6 * 77.1 * 77.3) / (81.2 * 82.1 * 81.8)) ** (1 / 3)
+    low, high = (float(end) / 100 for end in re.search(r"\| \+([\d.]+)% to \+([\d.]+)% \|", against).groups())
+    assert f"| {gain:+.1%} |" in against
+    assert 0 < low < gain < high < 2 * gain
+    assert re.search(r"\| better \| 1\.04. \| 1\.00. \| yes \|$", against)
     cost = read_json(embed_report.cost_summary)
     assert f"Total ${cost['total_usd']:.2f} of a budget of $50.00: 5.00 node-hours" in text
     assert table_rows(text)["killed by rule"] == ["$0.13", "0:15:00", "5%"]
@@ -144,7 +146,7 @@ def test_one_seed_is_never_called_beyond_noise(new_sweep: Callable[..., Any], sh
     sweep.close(fixed_usd_per_hour=0.0)
     text = page(sweep)
     assert "| emb25 | -2.5% |" in text
-    assert "| one seed, unknown | no |" in text
+    assert re.search(rf"\| {DASH} \| {DASH} \| unknown \|.*\| no \|$", text, re.MULTILINE)
     assert "The price is zero because" in text
 
 

@@ -34,8 +34,8 @@ def latency_ms(
 ) -> dict[str, dict[str, dict[str, float] | None]]:
     """Milliseconds of a forward pass at batch 1, by model: `{"128": {"p50":, "p95":, "p99":}, "512": None}`.
 
-    The models take turns pass by pass. A length beyond a model's context, or `runs` = 0, gives None; where all contexts
-    are shorter than 128 tokens, the shortest of them is measured besides.
+    The models take turns pass by pass. A length beyond a model's context, or `runs` = 0, gives None; where all
+    contexts are shorter than 128 tokens, the shortest of them is measured besides.
     """
     quantiles: dict[str, dict[str, dict[str, float] | None]] = {name: {} for name in models}
     contexts = [model.shape.context_length for model in models.values()]
