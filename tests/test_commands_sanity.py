@@ -12,15 +12,16 @@ import torch
 from rich.console import Console
 
 from paramalloc.commands import lr_find, overfit
+from paramalloc.data.corpus import open_corpus
 from paramalloc.data.prepare import prepare
 from paramalloc.errors import UserError
-from paramalloc.files import read_json, write_json
+from paramalloc.files import atomic_write, read_json, write_json
 from paramalloc.numerics import choose_numerics
 from paramalloc.plan import make_plan
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.sanity import LR_FIND, OVERFIT, Check, Kind, check_of, passed
 from paramalloc.sweep.work import SweepData, make_sweep_data, run_check
-from paramalloc.sweep_file import load_sweep
+from paramalloc.sweep_file import dump_sweep, load_sweep
 
 SWEEP = """
 data: {corpus: synthetic, synthetic_bytes: 200_000, cache_dir: CACHE}
@@ -136,3 +137,23 @@ def test_an_unknown_variant_is_refused_before_anything_is_written(sweep: Path, c
     with pytest.raises(UserError, match=r"--variant: got 'bse'; allowed: base, wide"):
         run(overfit, console, sweep, "--variant", "bse")
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("model.total_params=110_000", "results of a sweep with another base"),
+        ("data.synthetic_bytes=210_000", "results of another text"),
+    ],
+)
+def test_results_of_another_experiment_are_left_alone(
+    sweep: Path, tmp_path: Path, console: Console, setting: str, problem: str
+) -> None:
+    folder = ResultsFolder(tmp_path / "results")
+    config = load_sweep(sweep, [])
+    atomic_write(folder.sweep, dump_sweep(config))
+    write_json(folder.plan, {"corpus_fingerprint": open_corpus(config.data).fingerprint()})
+    with pytest.raises(UserError, match=problem):
+        run(overfit, console, sweep, "--results", folder.root, "--set", setting)
+    assert not folder.overfit("base").exists()
+    assert run(overfit, console, sweep, "--results", folder.root) == 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from paramalloc.commands.same_experiment import require_same_checks, require_same_text
 from paramalloc.errors import UserError
 from paramalloc.results import ResultsFolder
 
@@ -48,6 +49,8 @@ def run_checks(options: argparse.Namespace, console: Console, kind: Kind) -> int
     plan = make_plan(config)
     checks = [check_of(kind, item) for item in _chosen(plan, options)]
     folder = ResultsFolder(options.results or Path("results") / config.name)
+    require_same_text(config, folder)
+    require_same_checks(checks, folder)
     print_param_table({check.variant: check.run.shape for check in checks}, console)
     data = _load_data(plan, checks, console)
     all_passed = True

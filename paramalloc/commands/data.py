@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from paramalloc.errors import UserError
-from paramalloc.files import read_json
+from paramalloc.commands.same_experiment import require_same_text
 from paramalloc.results import ResultsFolder
-
-if TYPE_CHECKING:
-    from paramalloc.config import SweepConfig
 
 HELP = "prepare the text of a sweep: fetch, tokenize, describe"
 
@@ -44,7 +40,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
     config = load_sweep(options.sweep, options.set)
     folder = ResultsFolder(options.results or Path("results") / config.name)
-    _require_same_text(config, folder)
+    require_same_text(config, folder)
     vocab_sizes = dict.fromkeys(variant.model.vocab_size for variant in config.variants)
     _, searched = sweep_probes(config, say)
     token_sets = prepare_all(config.data, vocab_sizes, say, bars_on(console), options.verify)
@@ -53,19 +49,6 @@ def run(options: argparse.Namespace, console: Console) -> None:
     console.print()
     print_summary(manifest, console)
     say(f"manifest: {folder.manifest}\nfigure: {folder.figures / NAME}.png")
-
-
-def _require_same_text(config: SweepConfig, folder: ResultsFolder) -> None:
-    """Errors: UserError rather than describe another text than the one that the results were made with."""
-    from paramalloc.data.corpus import open_corpus
-
-    fingerprint = open_corpus(config.data).fingerprint()
-    if folder.plan.exists() and read_json(folder.plan)["corpus_fingerprint"] != fingerprint:
-        raise UserError(
-            str(folder.root),
-            f"results of another text than '{config.data.corpus}' now holds",
-            "give --results another folder",
-        )
 
 
 def print_summary(manifest: Mapping[str, Any], console: Console) -> None:

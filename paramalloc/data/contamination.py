@@ -60,23 +60,29 @@ def probe_texts(tasks: Iterable[ProbeTask]) -> dict[str, str]:
 
 
 def drop_contaminated(tasks: Iterable[ProbeTask], contamination: Contamination) -> tuple[ProbeTask, ...]:
-    """The tasks without the probes that were found, the others in their old order."""
-    return tuple(
-        ProbeTask(task.name, tuple(probe for probe in task.probes if probe.id not in contamination.dropped))
-        for task in tasks
-    )
+    """The tasks without the probes that were found, and their partners; the others in their old order."""
+    kept = []
+    for task in tasks:
+        found = _found_units(task, contamination)
+        kept.append(ProbeTask(task.name, tuple(probe for probe in task.probes if probe.unit not in found)))
+    return tuple(kept)
+
+
+def _found_units(task: ProbeTask, contamination: Contamination) -> set[str]:
+    return {probe.unit for probe in task.probes if probe.id in contamination.dropped}
 
 
 def count_by_task(tasks: Iterable[ProbeTask], contamination: Contamination) -> dict[str, dict[str, int]]:
-    """By task name: how many probes were `checked`, found `exact`, by `ngram`, and `dropped` (either of them)."""
+    """By task name: how many probes were `checked`, found `exact`, by `ngram`, `dropped` (either, or partner)."""
     counts = {}
     for task in tasks:
         ids = {probe.id for probe in task.probes}
+        found = _found_units(task, contamination)
         counts[task.name] = {
             "checked": len(ids),
             "exact": len(ids & contamination.exact),
             "ngram": len(ids & contamination.ngram),
-            "dropped": len(ids & contamination.dropped),
+            "dropped": sum(probe.unit in found for probe in task.probes),
         }
     return counts
 

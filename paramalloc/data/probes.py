@@ -15,7 +15,7 @@ class Probe:
 
     `id` is stable: task and index in its source ("sst2-17"). `context` is the rendered prompt, `choices` are its
     possible continuations, `choices[answer]` is right. `text` is the original wording, without the prompt, that is
-    looked for in the training text.
+    looked for in the training text. Probes of one `pair` are drawn together or not at all.
     """
 
     id: str
@@ -23,6 +23,12 @@ class Probe:
     choices: tuple[str, ...]
     answer: int
     text: str
+    pair: str | None = None
+
+    @property
+    def unit(self) -> str:
+        """Names what is drawn or left out as a whole: the pair, or the probe alone."""
+        return self.pair or self.id
 
 
 @dataclass(frozen=True)

@@ -116,13 +116,14 @@ class _Cut:
     answer: str
     after: str
 
-    def probe(self, probe_id: str, choices: tuple[str, str]) -> Probe:
+    def probe(self, task: str, number: int, choices: tuple[str, str]) -> Probe:
         return Probe(
-            id=probe_id,
+            id=f"{task}-{number}",
             context=self.before,
             choices=(f" {choices[0]}", f" {choices[1]}"),
             answer=choices.index(self.answer),
             text=" ".join(part for part in (self.before, self.answer, self.after) if part),
+            pair=f"{task}-pair-{number // 2}",
         )
 
 
@@ -162,7 +163,7 @@ def _probes(name: str, seed: int) -> Iterator[Probe]:
     cuts = chain.from_iterable(pair for pairs in in_turn for pair in pairs)
     for number, (cut, rival) in enumerate(cuts):
         one, other = sorted((cut.answer, rival))
-        yield cut.probe(f"{name}-{number}", (one, other))
+        yield cut.probe(name, number, (one, other))
 
 
 def _pairs(question: _Question, dice: Random) -> Iterator[tuple[tuple[_Cut, str], tuple[_Cut, str]]]:

@@ -102,7 +102,7 @@ def _init(verbose: bool) -> None:
         # believes that this platform has no clusters; there is no public switch for it (Ray 2.60).
         ray_constants.ENABLE_RAY_CLUSTER = False
         try:
-            ray.init(include_dashboard=True, dashboard_host="127.0.0.1", **common)
+            ray.init("local", include_dashboard=True, dashboard_host="127.0.0.1", **common)
         except (RuntimeError, TimeoutError) as error:
             raise UserError("Ray", f"no start on this machine ({error})", "try again with -v") from error
         return

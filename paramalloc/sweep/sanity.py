@@ -24,6 +24,7 @@ from paramalloc.training.run import TrainingRun
 Kind = Literal["overfit", "lr_find"]
 OVERFIT: Final = "overfit"
 LR_FIND: Final = "lr_find"
+CHECK_VERSION = 1  # raise it when a model, its training or a check changes: older outcomes then count no more
 FAR_OFF = 4.0  # a configured learning rate this many times the suggestion, or a fraction of it, is worth a word
 _DEFAULT_RATE = 1e-3
 _NOT_TRIED = frozenset({"tokens", "batch_size", "micro_batch_size", "learning_rate", "checkpoint_seconds"})
@@ -48,7 +49,7 @@ class Check:
     def subject(self, tokenizer_hash: str) -> str:
         """SHA-256 of all that the outcome depends on; the tokenizer's hash stands for the text it was trained on."""
         training = self.run.training.model_dump(mode="json", exclude=set(_NOT_TRIED))
-        what = [self.kind, asdict(self.run.shape), training, self.run.seed, tokenizer_hash]
+        what = [CHECK_VERSION, self.kind, asdict(self.run.shape), training, self.run.seed, tokenizer_hash]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 

@@ -240,6 +240,8 @@ def _costs_of_a_winner(item: Comparison) -> str:
 def _why_not(item: Comparison, rules: FinalistsConfig) -> str:
     if item.missing_seeds:
         return f"but finished only some of the seeds (not {', '.join(map(str, item.missing_seeds))})"
+    if item.improvement < 0:
+        return f"where {rules.win_margin:.0%} lower was asked for"
     if item.improvement < rules.win_margin:
         return f"less than the {rules.win_margin:.0%} asked for"
     if item.outcome not in (BETTER, UNKNOWN):

@@ -8,10 +8,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from paramalloc.data.contamination import find_contamination, probe_texts
+from paramalloc.data.contamination import (
+    Contamination,
+    count_by_task,
+    drop_contaminated,
+    find_contamination,
+    probe_texts,
+)
 from paramalloc.data.probes import Probe, ProbeTask
 from paramalloc.data.synthetic import SyntheticCorpus, grammar
 from paramalloc.data.synthetic_probes import synthetic_tasks
+from paramalloc.evaluation.smallbench.loading import draw
 
 EXAMPLES = 300
 
@@ -55,6 +62,17 @@ def test_who_looks_at_the_choices_alone_is_right_half_of_the_time(tasks: tuple[P
             assert one.choices == other.choices
             assert {one.answer, other.answer} == {0, 1}
             assert one.context != other.context
+
+
+def test_pairs_stay_together_when_probes_are_left_out_and_drawn(tasks: tuple[ProbeTask, ...]) -> None:
+    found = Contamination(frozenset({"sentiment-0", "sentiment-7"}), frozenset({"yes_no-3"}), 0)
+    kept = drop_contaminated(tasks, found)
+    assert [len(task.probes) for task in kept] == [EXAMPLES - 4, EXAMPLES, EXAMPLES - 2, EXAMPLES]
+    assert [count["dropped"] for count in count_by_task(tasks, found).values()] == [4, 0, 2, 0]
+    for task in (draw(task, 101, seed=3) for task in kept):
+        assert len(task.probes) == 100
+        assert sum(probe.answer for probe in task.probes) == 50
+        assert set(Counter(probe.pair for probe in task.probes).values()) == {2}
 
 
 def test_rivals_are_alike_in_length_and_frequency(tasks: tuple[ProbeTask, ...], corpus: SyntheticCorpus) -> None:

@@ -57,6 +57,6 @@ def tiny(cache: Path) -> Callable[..., SweepConfig]:
 def local_ray() -> Iterator[None]:
     """One Ray for all tests that need it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()

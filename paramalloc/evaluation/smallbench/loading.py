@@ -10,15 +10,16 @@ left out beforehand changes nothing but itself being replaced.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from paramalloc.data.hub_probes import hub_rows
-from paramalloc.data.probes import Probe, ProbeTask
+from paramalloc.data.probes import ProbeTask
 from paramalloc.errors import UserError
 from paramalloc.evaluation.smallbench.templates import TEMPLATES
 
@@ -44,15 +45,19 @@ def load_tasks(source: str) -> tuple[ProbeTask, ...]:
 def draw(task: ProbeTask, examples: int, seed: int) -> ProbeTask:
     """`examples` of the task's probes without replacement (all, if there are no more), in their old order.
 
-    They are those whose ids have the smallest keyed hashes: each set is equally likely, a smaller draw is part of a
-    larger one, and no random generator's version matters.
+    They are those whose ids, or names of pairs, have the smallest keyed hashes: each set is equally likely, a smaller
+    draw is part of a larger one, and no random generator's version matters. Where the last pair has no room, it is
+    left out.
     """
 
-    def key(probe: Probe) -> bytes:
-        return hashlib.blake2b(probe.id.encode(), key=str(seed).encode()).digest()
+    def key(unit: str) -> bytes:
+        return hashlib.blake2b(unit.encode(), key=str(seed).encode()).digest()
 
-    drawn = {probe.id for probe in heapq.nsmallest(examples, task.probes, key)}
-    return ProbeTask(task.name, tuple(probe for probe in task.probes if probe.id in drawn))
+    sizes = Counter(probe.unit for probe in task.probes)
+    order = sorted(sizes, key=key)
+    totals = accumulate(sizes[unit] for unit in order)
+    drawn = {unit for unit, total in zip(order, totals, strict=True) if total <= examples}
+    return ProbeTask(task.name, tuple(probe for probe in task.probes if probe.unit in drawn))
 
 
 def _task(name: str, rows: Iterable[PlacedRow]) -> ProbeTask:
