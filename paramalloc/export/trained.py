@@ -71,7 +71,7 @@ def trial_folder(path: Path) -> TrialFolder:
 
 
 def _read_metrics(folder: TrialFolder) -> dict[str, Any]:
-    example = "give the folder of a trial that has ended, such as results/smoke/finalists/emb45-seed0"
+    example = "give the folder of a trial that has ended: <results>/<stage>/<trial>"
     if not folder.metrics.exists():
         got = f"no {folder.metrics.name} in it" if folder.path.is_dir() else "no such folder"
         raise UserError(str(folder.path), got, example)

@@ -113,6 +113,8 @@ def plain_line(stage: StageRecorder) -> str:
         for trial in stage.trials.values()
         if trial.status == RUNNING
     ]
+    if not stage.missing:
+        return _remaining(stage)
     return f"{_remaining(stage)}: {', '.join(running) or _waiting(stage)}"
 
 
@@ -144,7 +146,7 @@ def _state(stage: StageRecorder, trial: TrialState) -> str:
 
 
 def _waiting(stage: StageRecorder) -> str:
-    return f"waiting: {stage.waiting_for}" if stage.waiting_for else "waiting for a machine"
+    return f"waiting: {stage.waiting_for}" if stage.waiting_for else "starting workers"
 
 
 def _ppl(trial: TrialState) -> float:
