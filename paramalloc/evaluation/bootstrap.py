@@ -16,11 +16,10 @@ import math
 import numpy as np
 
 from paramalloc.data.token_set import HeldOut
-from paramalloc.evaluation.units import perplexity
+from paramalloc.evaluation.units import MIN_DOCUMENTS, perplexity
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
-MIN_DOCUMENTS = 10  # with fewer it soon is twice as wide as need be and still covers the truth too seldom
 _DRAWS_AT_ONCE = 2**21  # documents drawn per round: about 60 MB
 
 

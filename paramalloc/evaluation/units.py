@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from paramalloc.data.token_set import HeldOut
 
+# For an interval over documents; with fewer it is soon twice as wide as need be and covers the truth too seldom.
+MIN_DOCUMENTS = 10
+
 MAX_EXPONENT = 20.0  # exp(20) is 485 million: above it a perplexity says nothing, and exp may overflow
 MAX_PERPLEXITY = math.exp(MAX_EXPONENT)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from statistics import mean
 
-from paramalloc.evaluation.units import is_capped
+from paramalloc.evaluation.units import MIN_DOCUMENTS, is_capped
 from paramalloc.report.blocks import markdown_table
 from paramalloc.report.formats import perplexity_text, significant
 from paramalloc.report.variants import VariantResult
@@ -20,14 +20,20 @@ _NOTE = (
     "dev and test, not the choice of the seed; scores and bounds are means over seeds. All variants are scored on "
     "the same documents, so a difference can be certain although intervals overlap."
 )
+_NONE = (
+    f"No score has an interval: dev and test have fewer than {MIN_DOCUMENTS} documents each, too few to draw from "
+    "(`data.documents` decides what a document is)."
+)
 
 
 def scores_section(variants: list[VariantResult], one_tokenizer: bool) -> list[str]:
-    """Heading, table and note; nothing where no finalist has an interval."""
+    """Heading, table and note; where no finalist has an interval, the reason; nothing without a finalist."""
     fields = [field for field in _HEADS if one_tokenizer or field.endswith("bpb")]
     finalists = [variant for variant in variants if variant.finished_finals]
-    if not any(_interval(variant, field) for variant in finalists for field in fields):
+    if not finalists:
         return []
+    if not any(_interval(variant, field) for variant in finalists for field in fields):
+        return ["### Final scores with intervals", _NONE]
     rows = [[variant.label, *(_score(variant, field) for field in fields)] for variant in finalists]
     table = markdown_table(["finalist", *(_HEADS[field] for field in fields)], rows, left=1)
     return ["### Final scores with intervals", f"{table}\n\n{_NOTE}"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from paramalloc.data.token_set import HeldOut
-from paramalloc.evaluation.bootstrap import MIN_DOCUMENTS, confidence_intervals, ratio_intervals
-from paramalloc.evaluation.units import MAX_PERPLEXITY, Score, is_capped
+from paramalloc.evaluation.bootstrap import confidence_intervals, ratio_intervals
+from paramalloc.evaluation.units import MAX_PERPLEXITY, MIN_DOCUMENTS, Score, is_capped
 
 
 def documents(count: int, random: np.random.Generator, sigma: float = 0.7) -> tuple[np.ndarray, np.ndarray]:

@@ -93,6 +93,23 @@ def test_a_notice_ends_a_trial_that_carries_on_where_it_was(
     assert again[-1]["scores"] == whole[-1]["scores"]
 
 
+def test_the_same_trial_twice_gives_the_same_numbers_and_another_seed_gives_others(
+    config: SweepConfig, data: SweepData, tmp_path: Path
+) -> None:
+    task = task_of(config, "base")
+    other = replace(task, run=replace(task.run, seed=1))
+    first, second, third = (
+        reports(each, data, config, tmp_path / str(number)) for number, each in enumerate((task, task, other))
+    )
+    curves = [[row["dev_loss"] for row in rows_of(told)] for told in (first, second, third)]
+    assert first[-1]["scores"] == second[-1]["scores"] != third[-1]["scores"]
+    assert curves[0] == curves[1] != curves[2]
+
+
+def rows_of(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item["row"] for item in told if item["kind"] == "evaluation"]
+
+
 def test_a_divergence_is_reported_and_is_no_exception(config: SweepConfig, data: SweepData, tmp_path: Path) -> None:
     told = reports(task_of(config, "explosive"), data, config, tmp_path)
     assert told[-1]["kind"] == "diverged"
