@@ -167,6 +167,7 @@ def test_another_text_under_the_same_name_is_refused(
         data={"corpus": str(text)},
         experiments=[{"name": "base"}],
         finalists={"seeds": [0]},
+        sanity={"enabled": False},
     )
     folder = ResultsFolder(tmp_path / "own")
     run(config, folder)
@@ -187,6 +188,7 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_stops_no_other(
         ],
         ranking={"kill_rule": {"enabled": False}},
         finalists={"seeds": [0]},
+        sanity={"enabled": False},
     )
     folder = ResultsFolder(tmp_path / "faulty")
     said = run(config, folder, expected=EXIT_TRIAL_FAILED)
@@ -209,7 +211,10 @@ def test_the_same_error_in_two_trials_stops_the_sweep_with_it_on_the_screen(
     broken = [{"name": name, "precision": "fp16"} for name in ("broken", "another")]
     folder = ResultsFolder(tmp_path / "epidemic")
     with pytest.raises(SweepStoppedError, match=r"broke down in the same way: .*training\.precision"):
-        run(tiny(experiments=[{"name": "base"}, *broken], ranking={"tokens": 400_000}), folder)
+        run(
+            tiny(experiments=[{"name": "base"}, *broken], ranking={"tokens": 400_000}, sanity={"enabled": False}),
+            folder,
+        )
     assert "base" not in statuses(folder, RANKING)
 
 
