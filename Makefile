@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test chaos check clean
+.PHONY: setup demo test test-long chaos check clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -20,6 +20,9 @@ demo: setup
 test: setup
 	$(VENV)/bin/python -m pytest
 
+test-long: setup
+	$(VENV)/bin/python -m pytest -m long
+
 # N seeded runs from FIRST on, KILLS of the driver at random instants, TRACES of recorded losses; prints their figures.
 N       ?= 5
 KILLS   ?= 3
@@ -28,7 +31,7 @@ FIRST   ?= 0
 FIGURES ?= chaos.json
 chaos: setup
 	CHAOS_FIRST=$(FIRST) CHAOS_RUNS=$(N) CHAOS_KILLS=$(KILLS) CHAOS_TRACES=$(TRACES) CHAOS_FIGURES=$(FIGURES) \
-	$(VENV)/bin/python -m pytest tests/chaos -v
+	$(VENV)/bin/python -m pytest tests/chaos -v -m 'long or not long'
 
 check: setup
 	$(VENV)/bin/ruff check .

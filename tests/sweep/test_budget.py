@@ -227,7 +227,7 @@ def _frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "LOOK_SHARE", 1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("_frequent_looks")
 def test_a_sweep_that_runs_out_of_money_saves_stops_and_ends_with_the_same_numbers_once_there_is_more(
     tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
@@ -254,7 +254,7 @@ def test_a_sweep_that_runs_out_of_money_saves_stops_and_ends_with_the_same_numbe
     assert "trial_resumed" in {row["event"] for row in read_jsonl(folder.events)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("_frequent_looks")
 def test_a_sweep_whose_finalists_would_cost_too_much_starts_no_third_trial_until_there_is_more(
     tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None

@@ -18,7 +18,7 @@ from paramalloc.sweep_file import dump_sweep
 from tests.sweep.outcomes import numbers
 from tests.sweep.ray_nodes import Driver, LocalCluster
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 EXIT_INTERRUPTED = 130
 
 
