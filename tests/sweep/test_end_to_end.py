@@ -246,21 +246,22 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbers(
     tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str]
 ) -> None:
-    """Ctrl-C in ranking, then SIGKILL in ranking, then SIGKILL in finalists, then left alone."""
+    """Ctrl-C at the first evaluation, SIGKILL at the next one and in the finalists, then left alone."""
     sweep = tmp_path / "tiny.yaml"
     sweep.write_text(dump_sweep(tiny()))
     folder = ResultsFolder(tmp_path / "tiny")
 
-    def rows(stage: str) -> int:
-        return sum(len(read_jsonl(trial.history)) for trial in folder.trials(stage))
+    def rows(stages: tuple[str, ...]) -> int:
+        return sum(len(read_jsonl(trial.history)) for stage in stages for trial in folder.trials(stage))
 
-    for stage, at_least, signal_number in (
-        (RANKING, 2, signal.SIGINT),
-        (RANKING, 6, signal.SIGKILL),
-        (FINALISTS, 2, signal.SIGKILL),
+    for stages, signal_number in (
+        ((RANKING, FINALISTS), signal.SIGINT),
+        ((RANKING, FINALISTS), signal.SIGKILL),
+        ((FINALISTS,), signal.SIGKILL),
     ):
+        before = rows(stages)
         process = start(sweep, folder)
-        wait_until(lambda stage=stage, at_least=at_least: rows(stage) >= at_least, process)
+        wait_until(lambda stages=stages, before=before: rows(stages) > before, process)
         os.kill(process.pid, signal_number)
         said, _ = process.communicate(timeout=DEADLINE_SECONDS)
         expected = EXIT_INTERRUPTED if signal_number == signal.SIGINT else -signal.SIGKILL
