@@ -7,17 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 from rich.console import Console
 
 from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
-from paramalloc.results import FINALISTS, RANKING, SANITY, ResultsFolder
+from paramalloc.results import DRIVER, FINALISTS, RANKING, SANITY, ResultsFolder
+from paramalloc.storage.checkpoints import SharedCheckpoints
+from paramalloc.storage.objects import open_objects
+from paramalloc.storage.session import fetch
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, SweepStoppedError
 from paramalloc.sweep_file import dump_sweep
@@ -229,8 +234,24 @@ def test_a_baseline_that_fails_ends_the_sweep_with_the_reason(
         run(tiny(experiments=experiments, sanity={"enabled": False}), ResultsFolder(tmp_path / "lost"))
 
 
-def start(sweep: Path, folder: ResultsFolder) -> subprocess.Popen[str]:
-    command = [sys.executable, str(TUNE_MAIN), str(sweep), "--results", str(folder.root)]
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An address in a bucket that processes started from here can reach."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "planted-key-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret-0123456789")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    boto3.client("s3").create_bucket(Bucket="results-bucket")
+    yield "s3://results-bucket/sweeps"
+    server.stop()
+
+
+def start(sweep: Path, folder: ResultsFolder, storage: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(TUNE_MAIN), str(sweep), "--results", str(folder.root), "--storage", storage]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -244,12 +265,13 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 
 def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbers(
-    tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str]
+    tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str], s3: str
 ) -> None:
-    """Ctrl-C at the first evaluation, SIGKILL at the next one and in the finalists, then left alone."""
+    """Ctrl-C at the first evaluation, SIGKILL at the next one, and in the finalists with the head's disk."""
     sweep = tmp_path / "tiny.yaml"
     sweep.write_text(dump_sweep(tiny()))
-    folder = ResultsFolder(tmp_path / "tiny")
+    folder = ResultsFolder(tmp_path / "head" / "tiny")
+    stored = open_objects(f"{s3}/tiny")
 
     def rows(stages: tuple[str, ...]) -> int:
         return sum(len(read_jsonl(trial.history)) for stage in stages for trial in folder.trials(stage))
@@ -260,18 +282,33 @@ def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbe
         ((FINALISTS,), signal.SIGKILL),
     ):
         before = rows(stages)
-        process = start(sweep, folder)
+        process = start(sweep, folder, s3)
         wait_until(lambda stages=stages, before=before: rows(stages) > before, process)
+        if stages == (FINALISTS,):
+            wait_until(lambda: bool(stored.names(f"{FINALISTS}/")), process)
         os.kill(process.pid, signal_number)
         said, _ = process.communicate(timeout=DEADLINE_SECONDS)
         expected = EXIT_INTERRUPTED if signal_number == signal.SIGINT else -signal.SIGKILL
         assert process.returncode == expected, said
         assert not folder.report.exists()
-    process = start(sweep, folder)
+    folder.root.rename(tmp_path / "lost")
+    process = start(sweep, folder, s3)
+    said, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 2, said
+    assert "results that another driver is writing" in said
+    last = stored.get(DRIVER)
+    assert last is not None
+    stored.put(DRIVER, last.content.replace(b'"alive": true', b'"alive": false'))  # as after a minute
+    process = start(sweep, folder, s3)
     said, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, said
-    assert "ended without a word" in said
+    assert "taking over the results" in said
     assert numbers(folder) == numbers(undisturbed[0])
     events = [row["event"] for row in read_jsonl(folder.events)]
     assert events.count("session_start") == 4
     assert "trial_resumed" in events
+    fetch(f"{s3}/tiny", tmp_path / "fetched", whole=False)
+    assert numbers(ResultsFolder(tmp_path / "fetched")) == numbers(folder)
+    assert (tmp_path / "fetched" / folder.report.name).read_bytes() == folder.report.read_bytes()
+    finalist = folder.trial(FINALISTS, "wide-seed1")
+    assert SharedCheckpoints(finalist, open_objects(f"{s3}/tiny/{FINALISTS}/wide-seed1")).best()
