@@ -11,21 +11,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from rich.console import Console
 
 from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
-from paramalloc.results import DRIVER, FINALISTS, RANKING, SANITY, ResultsFolder
+from paramalloc.results import FINALISTS, RANKING, SANITY, ResultsFolder
 from paramalloc.storage.checkpoints import SharedCheckpoints
 from paramalloc.storage.objects import open_objects
 from paramalloc.storage.session import fetch
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, SweepStoppedError
 from paramalloc.sweep_file import dump_sweep
+from tests.s3_server import S3Server, let_lease_expire
 from tests.sweep.outcomes import numbers, without_measurements
 
 TUNE_MAIN = Path(__file__).parents[2] / "tune_main.py"
@@ -237,17 +236,11 @@ def test_a_baseline_that_fails_ends_the_sweep_with_the_reason(
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An address in a bucket that processes started from here can reach."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "planted-key-id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret-0123456789")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    boto3.client("s3").create_bucket(Bucket="results-bucket")
-    yield "s3://results-bucket/sweeps"
-    server.stop()
+    with S3Server() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server.address
 
 
 def start(sweep: Path, folder: ResultsFolder, storage: str) -> subprocess.Popen[str]:
@@ -296,9 +289,7 @@ def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbe
     said, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 2, said
     assert "results that another driver is writing" in said
-    last = stored.get(DRIVER)
-    assert last is not None
-    stored.put(DRIVER, last.content.replace(b'"alive": true', b'"alive": false'))  # as after a minute
+    let_lease_expire(stored)
     process = start(sweep, folder, s3)
     said, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, said
