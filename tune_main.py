@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("\nstopped; the same command carries on", highlight=False)
         return EXIT_INTERRUPTED
     except (UserError, OSError) as error:  # OSError: a full disk, a folder that may not be written
-        print(error, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"paramalloc: {error}\n")
         return EXIT_USER_ERROR
 
 
@@ -76,7 +76,7 @@ def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> 
         with workplace(folder, options.fresh, console):
             return run_sweep(config, folder, console, options.verbose)
     except SweepStoppedError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"paramalloc: {error}\n")
         return error.exit_code
 
 
