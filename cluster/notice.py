@@ -36,13 +36,14 @@ class Notice:
 class NodeRecord:
     """What the ledger wants to know about a machine; None is unknown. `lifecycle`: spot, on-demand, ...
 
-    `rebalance_at`: when EC2 recommended to move away (Unix seconds), a hint that a notice may follow.
+    `launched_at`: when EC2 started the instance (Unix seconds), before it could boot and join. `rebalance_at`: when EC2 recommended to move away (Unix seconds), a hint that a notice may follow.
     """
 
     instance_id: str | None = None
     instance_type: str | None = None
     zone: str | None = None
     lifecycle: str | None = None
+    launched_at: float | None = None
     rebalance_at: float | None = None
     notice: Notice | None = None
 

@@ -201,4 +201,5 @@ def _ledger_fields(node: Node, record: NodeRecord) -> dict[str, Any]:
         "instance_type": record.instance_type,
         "zone": record.zone,
         "lifecycle": record.lifecycle,
+        "launched_at": record.launched_at,
     }
