@@ -36,7 +36,8 @@ class Notice:
 class NodeRecord:
     """What the ledger wants to know about a machine; None is unknown. `lifecycle`: spot, on-demand, ...
 
-    `launched_at`: when EC2 started the instance (Unix seconds), before it could boot and join. `rebalance_at`: when EC2 recommended to move away (Unix seconds), a hint that a notice may follow.
+    `launched_at`: when EC2 started the instance (Unix seconds), before it could boot and join.
+    `rebalance_at`: when EC2 recommended to move away (Unix seconds), a hint that a notice may follow.
     """
 
     instance_id: str | None = None
