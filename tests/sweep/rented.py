@@ -2,7 +2,7 @@
 
 with RentedCluster(cluster, markets) as ec2:     # `cluster` is a `ray_nodes.LocalCluster`
     driver = Driver(sweep, folder, cluster.address)          # finds EC2 through the environment
-    machine = ec2.launch("g2.2xlarge", "us-east-1a")         # an instance, its metadata service, Ray node and agent
+    machine = ec2.launch("g2.2xlarge", "us-east-1a")         # an instance, a Ray node, and its agent
     machine.notice(); machine.take(); machine.began, machine.ended
 """
 
