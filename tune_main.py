@@ -51,12 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show_plan(config: SweepConfig, options: argparse.Namespace, console: Console) -> None:
-    from paramalloc.forecast import forecast, print_forecast
+    from paramalloc.forecast import make_forecast, print_forecast
     from paramalloc.plan import make_plan, measure_corpus, print_plan
 
     plan, own = make_plan(config), _results(config, options)
     print_plan(plan, measure_corpus(plan), console)
-    print_forecast(forecast(plan, own.parent, own), config.cost, console)
+    print_forecast(make_forecast(plan, own), config.cost, console)
 
 
 def _results(config: SweepConfig, options: argparse.Namespace) -> Path:

@@ -3,7 +3,8 @@
 Always holds: a request takes at most its timeout per read, goes to the link-local address (or to
 `AWS_EC2_METADATA_SERVICE_ENDPOINT`) and never through a proxy; only the paths named here are read, none of which
 holds a credential; whatever goes wrong is `MetadataError`, and "there is none" (404) is None.
-Facts: docs.aws.amazon.com/AWSEC2/latest/UserGuide, "spot-instance-termination-notices", "rebalance-recommendations".
+Facts: docs.aws.amazon.com/AWSEC2/latest/UserGuide, "spot-instance-termination-notices", "rebalance-recommendations",
+"instance-identity-documents".
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ TOKEN_PATH = "/latest/api/token"
 MACHINE_PATH = "/latest/meta-data"
 SPOT_PATH = f"{MACHINE_PATH}/spot/instance-action"
 REBALANCE_PATH = f"{MACHINE_PATH}/events/recommendations/rebalance"
+IDENTITY_PATH = "/latest/dynamic/instance-identity/document"
 
 
 class MetadataError(Exception):
@@ -75,6 +77,7 @@ class MetadataClient:
             instance_type=self._text(f"{MACHINE_PATH}/instance-type"),
             zone=self._text(f"{MACHINE_PATH}/placement/availability-zone"),
             lifecycle=self._text(f"{MACHINE_PATH}/instance-life-cycle"),
+            launched_at=self._launched_at(),
         )
 
     def spot_notice(self) -> tuple[str, float] | None:
@@ -86,6 +89,11 @@ class MetadataClient:
         """When EC2 recommended to move away (Unix seconds), or None. Errors: MetadataError."""
         fields = self._json(REBALANCE_PATH)
         return None if fields is None else _unix_seconds(_field(fields, "noticeTime"))
+
+    def _launched_at(self) -> float | None:
+        """When this start of the instance began (Unix seconds): `pendingTime` of the identity document."""
+        fields = self._json(IDENTITY_PATH) or {}
+        return _unix_seconds(_field(fields, "pendingTime")) if "pendingTime" in fields else None
 
     def _json(self, path: str) -> dict[str, Any] | None:
         text = self._text(path)

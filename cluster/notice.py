@@ -36,6 +36,7 @@ class Notice:
 class NodeRecord:
     """What the ledger wants to know about a machine; None is unknown. `lifecycle`: spot, on-demand, ...
 
+    `launched_at`: when EC2 started the instance (Unix seconds), before it could boot and join.
     `rebalance_at`: when EC2 recommended to move away (Unix seconds), a hint that a notice may follow.
     """
 
@@ -43,6 +44,7 @@ class NodeRecord:
     instance_type: str | None = None
     zone: str | None = None
     lifecycle: str | None = None
+    launched_at: float | None = None
     rebalance_at: float | None = None
     notice: Notice | None = None
 

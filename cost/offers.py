@@ -143,8 +143,17 @@ def print_offers(found: Offers, region: str, console: Console) -> None:
     ):
         for source in filter(None, sources):
             line(f"{kind}: {source}")
-    for problem in found.problems:
-        line(f"not known: {problem}")
+    for why, whats in _by_reason(found.problems).items():
+        line(f"not known: {', '.join(whats)}: {why}")
+
+
+def _by_reason(problems: Iterable[str]) -> dict[str, list[str]]:
+    """What cannot be had, by why: without credentials it is all the same."""
+    whats: dict[str, list[str]] = {}
+    for problem in problems:
+        what, _, why = problem.partition(": ")
+        whats.setdefault(why, []).append(what)
+    return whats
 
 
 def _number(value: float | None) -> str:

@@ -1,7 +1,7 @@
 """A cost summary as a few plain tables for a terminal, or as CSV.
 
 Always holds: it prints the summary's own figures and works out none but percentages; an unknown amount
-shows as `-`, in CSV as nothing.
+shows as `-`, in CSV as nothing; where no machine costs anything, only time is shown.
 Run `python -m cost report RESULTS_DIR`.
 """
 
@@ -21,15 +21,21 @@ from cost.bill import OTHER_USES
 
 Json = dict[str, Any]
 _AMOUNT = ("usd", "node_seconds", "unpriced_node_seconds")
-_LONG_NAME = 19  # letters of a node's name that are shown: all of an instance's id, enough of Ray's
+_SHORT_NAME = 8  # letters of a Ray node's id, as everywhere else
 CSV_COLUMNS = ("stage", "trial", "variant", "status", "use", *_AMOUNT)
+
+
+def is_free(summary: Json) -> bool:
+    """Whether every machine is known to cost nothing, as one's own does where nobody has stated a price."""
+    prices = [line["usd_per_hour"]["max"] for line in summary["by_node"]]
+    return summary["total_usd"] == 0 and not any(prices) and not summary["unpriced_node_seconds"]
 
 
 def print_report(summary: Json, name: str, console: Console) -> None:
     """Print total, budget, hours, savings, and the cuts by use, stage, variant, trial and node of a summary."""
     _print_line(console, f"Cost of {name}: {_headline(summary)}")
     _print_line(console, _hours(summary))
-    for line in (*saving_lines(summary["savings"]), *projection_lines(summary["projection"])):
+    for line in (*saving_lines(summary), *projection_lines(summary)):
         _print_line(console, line)
     for warning in summary["warnings"]:
         _print_line(console, f"warning: {warning}")
@@ -41,7 +47,10 @@ def print_report(summary: Json, name: str, console: Console) -> None:
     rows = [([line["stage"], line["trial"], line["status"] or "-"], line) for line in summary["by_trial"]]
     _print_table(console, ["stage", "trial", "status"], rows, summary)
     rows = [(_node_cells(line), line) for line in summary["by_node"]]
-    _print_table(console, ["node", "type", "zone", "end", "USD per hour"], rows, summary)
+    heads = ["node", "type", "zone", "end", "USD/hour"]
+    if is_free(summary):
+        heads, rows = heads[:-1], [(cells[:-1], line) for cells, line in rows]
+    _print_table(console, heads, rows, summary, shares=False)
 
 
 def csv_report(summary: Json) -> str:
@@ -59,6 +68,8 @@ def csv_report(summary: Json) -> str:
 
 def _headline(summary: Json) -> str:
     total, budget = summary["total_usd"], summary["budget_usd"]
+    if is_free(summary):
+        return "nothing but time (`cost.fixed_usd_per_hour` is 0)"
     text = "unknown" if total is None else f"${total:,.2f}"
     if summary["unpriced_node_seconds"] and total is not None:
         text = f"at least {text}"
@@ -75,8 +86,11 @@ def _hours(summary: Json) -> str:
     return ", ".join(f"{summary[f'{key}_hours']:,.2f} {unit}-hours" for key, unit in units.items()) + until
 
 
-def saving_lines(savings: Json) -> list[str]:
-    """A line for each saving that there is, or that is not known."""
+def saving_lines(summary: Json) -> list[str]:
+    """A line for each saving of dollars that there is, or that is not known."""
+    if is_free(summary):
+        return []
+    savings = summary["savings"]
     spot, first = savings["spot_against_on_demand"], savings["first_hour_free"]
     kills = savings["kill_rule_against_running_on"]
     lines = []
@@ -93,11 +107,14 @@ def saving_lines(savings: Json) -> list[str]:
     return lines
 
 
-def projection_lines(projection: Json | None) -> list[str]:
+def projection_lines(summary: Json) -> list[str]:
     """What the sweep will have cost in the end; nothing where all is done, or nothing is known of what is to come."""
+    projection = summary["projection"]
     if not projection or not projection["remaining_tokens"]:
         return []
     tokens = f"{projection['remaining_tokens'] / 1e6:,.1f}M tokens to go"
+    if is_free(summary):
+        return [tokens]
     if projection["remaining_usd"] is None:
         return [f"projected to the end: unknown ({tokens})"]
     parts = f"{_usd(projection['remaining_usd'])} for {tokens}"
@@ -107,10 +124,11 @@ def projection_lines(projection: Json | None) -> list[str]:
 def _node_cells(line: Json) -> list[str]:
     prices = line["usd_per_hour"]
     low, high = prices["min"], prices["max"]
-    price = "-" if low is None else f"{low:.4f}" if low == high else f"{low:.4f} to {high:.4f}"
-    end = ("free, " if line["first_hour_free"] else "") + (line["ended"] or "-")
-    kind = f"{line['lifecycle'] or 'own'} {line['instance_type'] or ''}".strip()
-    return [line["node"][:_LONG_NAME], kind, line["zone"] or "-", end, price + (" stale" if prices["stale"] else "")]
+    price = "-" if low is None else f"{low:.4g}" if low == high else f"{low:.4g}-{high:.4g}"
+    end = (line["ended"] or "-") + (", free" if line["first_hour_free"] else "")
+    kind = f"{line['instance_type'] or ''} {line['lifecycle'] or 'own'}".strip()
+    price += " stale" if prices["stale"] else ""
+    return [line["node"][:_SHORT_NAME], kind, line["zone"] or "-", end, price]
 
 
 def _print_line(console: Console, text: str) -> None:
@@ -118,17 +136,20 @@ def _print_line(console: Console, text: str) -> None:
 
 
 def _print_table(
-    console: Console, heads: Sequence[str], rows: Iterable[tuple[list[str], Json]], summary: Json
+    console: Console, heads: Sequence[str], rows: Iterable[tuple[list[str], Json]], summary: Json, shares: bool = True
 ) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="")
+    """`rows`: the first cells, and the line of the summary whose dollars, time and share of time follow."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     for head in heads:
         table.add_column(head, overflow="fold")
-    for head in ("USD", "node time", "of time"):
+    amounts = ["node time"] if is_free(summary) else ["USD", "node time"]
+    for head in amounts + ["of time"] * shares:
         table.add_column(head, justify="right", no_wrap=True)
     for cells, line in rows:
         usd = "-" if line["usd"] is None else f"{line['usd']:,.2f}"
         share = line["node_seconds"] / summary["node_seconds"] if summary["node_seconds"] else 0.0
-        table.add_row(*map(escape, cells), usd, _clock(line["node_seconds"]), f"{share:.0%}")
+        known = {"USD": usd, "node time": _clock(line["node_seconds"])}
+        table.add_row(*map(escape, cells), *(known[head] for head in amounts), *[f"{share:.0%}"] * shares)
     if table.rows:
         console.print(table)
 

@@ -1,15 +1,16 @@
 """What a sweep will take, before it has begun: hours and dollars as a range, and what the range rests on.
 
-Always holds: nothing is started or asked over a network. Least is a sweep in which the kill rule stops every
-challenger but one as early as it can; most is one in which nothing is stopped and as many become finalists as may.
-Where no speed is known no number is given. The sanity stage and the start of machines come on top.
-Use: `print_forecast(forecast(plan, Path("results"), Path("results/embed")), plan.config.cost, console)`.
+Always holds: nothing is started; nobody is asked but, on a cluster, EC2 for its price. Least is a sweep in which the
+kill rule stops every challenger but one as early as it can; most is one in which nothing is stopped and as many
+become finalists as may. Where no speed is known no number is given. The sanity stage and the start of machines come
+on top.
+Use: `print_forecast(make_forecast(plan, Path("results/embed")), plan.config.cost, console)`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ from paramalloc.config import CostConfig, ResourcesConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json
 from paramalloc.plan import Plan, VariantPlan
+from paramalloc.rental import Rental, rental
 from paramalloc.results import FINALISTS, FINISHED, RANKING, ResultsFolder
 from paramalloc.sweep_file import load_sweep
 from paramalloc.training.run import Budget
+
+FIXED_PRICE = "cost.fixed_usd_per_hour"
 
 
 @dataclass(frozen=True)
@@ -63,30 +67,58 @@ class Speed:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The estimate for one machine, None where no speed is known; `said_by` in words."""
+    """The estimate for one machine, None where no speed is known; `said_by` in words.
+
+    `usd_per_hour`: what it rests on; `rented`: what a machine of EC2 costs, be it this one or another.
+    """
 
     estimate: Estimate | None
     said_by: str
+    usd_per_hour: Range
+    rented: Rental | None = None
 
 
-def forecast(plan: Plan, results: Path, own: Path, slots: int | None = None) -> Forecast:
+def make_forecast(plan: Plan, own: Path) -> Forecast:
+    """The forecast for a plan whose results are to be in `own`, from what lies there and beside it."""
+    return forecast(plan, own.parent, own, rented=rental(plan.config.cost, own))
+
+
+def forecast(
+    plan: Plan, results: Path, own: Path, slots: int | None = None, rented: Rental | None = None
+) -> Forecast:
     """The forecast for a plan.
 
     Args:
         results: the folder with earlier sweeps' results.
         own: this sweep's own results, which go before those of others.
         slots: trials at once, default what this machine has room for.
+        rented: a machine of EC2; its price counts where trials run on such machines.
     """
     at_once = slots or room(plan.config.resources)
+    fixed = plan.config.cost.fixed_usd_per_hour
+    price = rented.price.usd_per_hour if rented and rented.here else (fixed, fixed)
     speed = _stated(plan.config.cost) or _measured(plan, results, own, at_once)
     if speed is None:
-        return Forecast(None, "no finished trial with the same `resources` lies in " + str(results))
-    price = plan.config.cost.fixed_usd_per_hour
+        return Forecast(None, f"no finished trial with the same `resources` lies in {results}", price, rented)
     stages = [
-        _between(*(estimate(work.tokens, speed.of(work), (price, price)) for work in works))
+        _between(*(estimate(work.tokens, speed.of(work), price) for work in works))
         for works in (ranking_work(plan), final_work(plan))
     ]
-    return Forecast(_sum(stages), speed.said_by)
+    return Forecast(_sum(stages), speed.said_by, price, rented)
+
+
+def forecast_as_json(found: Forecast) -> dict[str, Any]:
+    """For plan.json: hours of one machine and dollars, each least and most; null where no speed is known."""
+    known = found.estimate
+    here = found.rented if found.rented and found.rented.here else None
+    return {
+        "hours": list(known.hours) if known else None,
+        "usd": list(known.usd) if known else None,
+        "speed": found.said_by,
+        "usd_per_hour": list(found.usd_per_hour),
+        "price": here.price.said_by if here else FIXED_PRICE,
+        "instance_type": here.machine.instance_type if here else None,
+    }
 
 
 def ranking_work(plan: Plan) -> tuple[Work, Work]:
@@ -124,17 +156,45 @@ def room(resources: ResourcesConfig) -> int:
 
 
 def print_forecast(found: Forecast, cost: CostConfig, console: Console) -> None:
-    """One line or two for a person, below the plan."""
+    """A few lines for a person, below the plan."""
     if found.estimate is None:
         advice = "state cost.tokens_per_second (of one machine with all its trials) to have time and cost estimated"
         _print(console, f"estimate: unknown, {found.said_by}; {advice}")
-        return
-    (fast, slow), (low, high) = found.estimate.hours, found.estimate.usd
-    _print(console, f"estimate: {_span(fast, slow)} of training on one machine, {found.said_by}")
-    price = f"at ${cost.fixed_usd_per_hour:g} an hour (cost.fixed_usd_per_hour; `python -m cost prices` knows EC2's)"
-    _print(console, f"cost: ${low:,.2f} to ${high:,.2f} {price}, of a budget of ${cost.budget_usd:,.2f}")
-    if high > cost.budget_usd:
+    else:
+        fast, slow = found.estimate.hours
+        _print(console, f"estimate: {_span(fast, slow)} of training on one machine, {found.said_by}")
+        _print(console, f"cost: {_cost(found, found.estimate, cost)}")
+    if found.rented and not found.rented.here and not cost.fixed_usd_per_hour:
+        _print(console, f"rented ({found.rented.machine.file}): {_elsewhere(found.rented, found.estimate, cost)}")
+    if found.estimate and found.estimate.usd[1] > cost.budget_usd:
         _print(console, "warning: that may be more than cost.budget_usd, where the sweep would stop")
+
+
+def _cost(found: Forecast, known: Estimate, cost: CostConfig) -> str:
+    budget = f"of a budget of ${cost.budget_usd:,.2f}"
+    if found.rented and found.rented.here:
+        return f"{_dollars(known.usd)} on {_hourly(found.rented)}, {budget}"
+    if not cost.fixed_usd_per_hour:
+        return f"nothing on this machine ({FIXED_PRICE} is 0)"
+    return f"{_dollars(known.usd)} at ${cost.fixed_usd_per_hour:g} an hour ({FIXED_PRICE}), {budget}"
+
+
+def _elsewhere(rented: Rental, known: Estimate | None, cost: CostConfig) -> str:
+    """What the sweep would cost on machines of a cluster; a speed that was measured here says nothing of them."""
+    if known is None or cost.tokens_per_second is None:
+        return f"{_hourly(rented)}; state its cost.tokens_per_second to see what the sweep would cost there"
+    low, high = (hours * usd for hours, usd in zip(known.hours, rented.price.usd_per_hour, strict=True))
+    return f"{_dollars((low, high))} at the stated speed, on {_hourly(rented)}"
+
+
+def _hourly(rented: Rental) -> str:
+    low, high = rented.price.usd_per_hour
+    price = f"${low:.4g}" if low == high else f"${low:.4g} to ${high:.4g}"
+    return f"{rented.machine.instance_type} spot at {price} an hour ({rented.price.said_by})"
+
+
+def _dollars(usd: Range) -> str:
+    return f"${usd[0]:,.2f} to ${usd[1]:,.2f}"
 
 
 def _stated(cost: CostConfig) -> Speed | None:
@@ -148,7 +208,7 @@ def _measured(plan: Plan, results: Path, own: Path, at_once: int) -> Speed | Non
     """From trials with the same resources that finished: the sweep's own, else those of its neighbours."""
     others = sorted(path for path in results.iterdir() if path != own) if results.is_dir() else []
     for folders in ([own], others):
-        found = {folder: list(_speeds(ResultsFolder(folder), plan.config.resources)) for folder in folders}
+        found = {folder: _speeds(ResultsFolder(folder), plan.config.resources) for folder in folders}
         speeds = [speed for each in found.values() for speed in each]
         if speeds:
             names = ", ".join(folder.name for folder, each in found.items() if each)
@@ -159,17 +219,20 @@ def _measured(plan: Plan, results: Path, own: Path, at_once: int) -> Speed | Non
     return None
 
 
-def _speeds(folder: ResultsFolder, resources: ResourcesConfig) -> Iterator[float]:
+def _speeds(folder: ResultsFolder, resources: ResourcesConfig) -> list[float]:
     """FLOPs per second of each finished trial over all of its time but what was lost; none of a damaged folder."""
     try:
         if not folder.sweep.exists() or load_sweep(folder.sweep).resources != resources:
-            return
-    except UserError:
-        return
-    for trial in (*folder.trials(RANKING), *folder.trials(FINALISTS)):
-        metrics: dict[str, Any] = read_json(trial.metrics) if trial.metrics.exists() else {}
-        if metrics.get("status") == FINISHED and metrics.get("wall_seconds"):
-            yield metrics["train_flops"] / (metrics["wall_seconds"] - (metrics["lost_seconds"] or 0.0))
+            return []
+        trials = [*folder.trials(RANKING), *folder.trials(FINALISTS)]
+        finished = [read_json(trial.metrics) for trial in trials if trial.metrics.exists()]
+        return [
+            metrics["train_flops"] / (metrics["wall_seconds"] - (metrics["lost_seconds"] or 0.0))
+            for metrics in finished
+            if metrics["status"] == FINISHED and metrics["wall_seconds"]
+        ]
+    except (UserError, OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _work(budget: Budget, runs: int, tokens: int | None = None) -> Work:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cost.now import HourlyPrice
 from paramalloc.allocation import flops_per_token
 from paramalloc.config import SweepConfig
 from paramalloc.files import atomic_write, write_json
-from paramalloc.forecast import final_work, forecast, print_forecast, ranking_work
+from paramalloc.forecast import Forecast, final_work, forecast, forecast_as_json, print_forecast, ranking_work
 from paramalloc.plan import Plan, make_plan
+from paramalloc.rental import Machine, Rental
 from paramalloc.results import RANKING, ResultsFolder
 from paramalloc.sweep_file import check_sweep, dump_sweep
 
@@ -90,6 +92,8 @@ def test_the_sweeps_own_results_go_before_those_of_others_and_other_resources_sa
     assert "one finished trial of t" in forecast(plan, tmp_path, tmp_path / "t").said_by
     apart = make_plan(make(resources={"cpus_per_trial": 0.5}))
     assert forecast(apart, tmp_path, tmp_path / "t").estimate is None
+    (tmp_path / "t" / "ranking" / "base" / "metrics.json").write_text("{")
+    assert "of other" in forecast(plan, tmp_path, tmp_path / "t").said_by
     (tmp_path / "t" / "sweep.yaml").write_text("no: sweep")
     assert "of other" in forecast(plan, tmp_path, tmp_path / "t").said_by
 
@@ -100,7 +104,7 @@ def test_the_sweeps_own_results_go_before_those_of_others_and_other_resources_sa
         ({}, ["estimate: unknown", "cost.tokens_per_second"]),
         (
             {"tokens_per_second": 1_000},
-            ["minutes of training", "as stated: 1,000 tokens per second", "$0.00 to $0.00"],
+            ["minutes of training", "as stated: 1,000 tokens per second", "nothing on this machine"],
         ),
         ({"tokens_per_second": 10, "fixed_usd_per_hour": 9}, ["hours of training", "warning: that may be more"]),
     ],
@@ -109,3 +113,58 @@ def test_the_reader_learns_what_the_estimate_rests_on(tmp_path: Path, cost: dict
     plan, stream = make_plan(make(cost=cost)), io.StringIO()
     print_forecast(forecast(plan, tmp_path, tmp_path / "t"), plan.config.cost, Console(file=stream, width=80))
     assert all(part in stream.getvalue() for part in parts)
+
+
+def spot(here: bool) -> Rental:
+    price = HourlyPrice((0.4, 0.5), "EC2's spot price now")
+    return Rental(Machine("g5.xlarge", "us-east-1", (), "cluster/spot.yaml"), price, here)
+
+
+def printed(found: Forecast, plan: Plan) -> list[str]:
+    stream = io.StringIO()
+    print_forecast(found, plan.config.cost, Console(file=stream, width=80))
+    return stream.getvalue().splitlines()
+
+
+def test_on_a_cluster_the_price_of_its_machines_counts(tmp_path: Path) -> None:
+    plan = make_plan(make(cost={"tokens_per_second": 100}))
+    found = forecast(plan, tmp_path, tmp_path / "t", rented=spot(here=True))
+    assert found.estimate
+    hours = found.estimate.hours
+    assert found.estimate.usd == pytest.approx((0.4 * hours[0], 0.5 * hours[1]))
+    cost = f"cost: ${0.4 * hours[0]:.2f} to ${0.5 * hours[1]:.2f} on g5.xlarge spot at $0.4 to $0.5 an hour"
+    assert printed(found, plan)[1] == f"{cost} (EC2's spot price now), of a budget of $50.00"
+    assert forecast_as_json(found) == {
+        "hours": list(hours),
+        "usd": list(found.estimate.usd),
+        "speed": "as stated: 100 tokens per second (cost.tokens_per_second)",
+        "usd_per_hour": [0.4, 0.5],
+        "price": "EC2's spot price now",
+        "instance_type": "g5.xlarge",
+    }
+
+
+def test_elsewhere_it_is_told_beside_and_only_a_stated_speed_gives_dollars(tmp_path: Path) -> None:
+    plan = make_plan(make(cost={"tokens_per_second": 100}))
+    found = forecast(plan, tmp_path, tmp_path / "t", rented=spot(here=False))
+    assert found.estimate
+    low, high = 0.4 * found.estimate.hours[0], 0.5 * found.estimate.hours[1]
+    assert printed(found, plan)[1:] == [
+        "cost: nothing on this machine (cost.fixed_usd_per_hour is 0)",
+        f"rented (cluster/spot.yaml): ${low:.2f} to ${high:.2f} at the stated speed, "
+        "on g5.xlarge spot at $0.4 to $0.5 an hour (EC2's spot price now)",
+    ]
+    measured = make_plan(make())
+    earlier(tmp_path / "before", measured, {"base": 64.0})
+    said = printed(forecast(measured, tmp_path, tmp_path / "t", rented=spot(here=False)), measured)
+    assert said[-1].startswith("rented (cluster/spot.yaml): g5.xlarge spot at $0.4 to $0.5 an hour")
+    assert said[-1].endswith("state its cost.tokens_per_second to see what the sweep would cost there")
+    priced = make_plan(make(cost={"tokens_per_second": 100, "fixed_usd_per_hour": 1}))
+    found = forecast(priced, tmp_path, tmp_path / "t", rented=spot(here=False))
+    assert not any("rented" in line for line in printed(found, priced))
+
+
+def test_without_a_speed_plan_json_has_null_and_why(tmp_path: Path) -> None:
+    estimate = forecast_as_json(forecast(make_plan(make()), tmp_path, tmp_path / "t"))
+    assert (estimate["hours"], estimate["usd"], estimate["instance_type"]) == (None, None, None)
+    assert "no finished trial" in estimate["speed"]

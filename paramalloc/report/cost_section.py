@@ -1,14 +1,14 @@
 """The report's section on money: the total, to what use, for which variant, what was saved, and at which prices.
 
 Always holds: its figures are those of COST_SUMMARY.json, its prices and the budget's words those of events.jsonl; an
-amount that is not known is a dash.
+amount that is not known is a dash; where no machine costs anything, one sentence says so and the rest is time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cost.report import projection_lines, saving_lines
+from cost.report import is_free, projection_lines, saving_lines
 from cost.series import Samples, price_samples
 from paramalloc.report.blocks import bullets, markdown_table
 from paramalloc.report.formats import DASH, hours, listed, millions, percent, usd
@@ -22,7 +22,7 @@ def cost_section(results: SweepResults, gallery: str) -> list[str]:
     cost = results.cost
     if cost is None:
         return ["## Cost", "COST_SUMMARY.json has not been written yet."]
-    said = [*saving_lines(cost["savings"]), *projection_lines(cost["projection"])]
+    said = [*saving_lines(cost), *projection_lines(cost)]
     said += [row["text"] for row in results.events if row["event"] in BUDGET_EVENTS]
     said += [f"warning: {warning}" for warning in cost["warnings"]]
     return [
@@ -38,20 +38,20 @@ def cost_section(results: SweepResults, gallery: str) -> list[str]:
 
 def _total(cost: Json) -> str:
     units = {"node": "node", "gpu": "GPU", "cpu": "CPU"}
-    parts = [f"{cost[f'{key}_hours']:.2f} {unit}-hours" for key, unit in units.items()]
-    total = f"Total {usd(cost['total_usd'])} of a budget of {usd(cost['budget_usd'])}: {listed(parts)}."
+    spent = listed([f"{cost[f'{key}_hours']:.2f} {unit}-hours" for key, unit in units.items()])
+    if is_free(cost):
+        return f"{spent} on machines that cost nothing (`cost.fixed_usd_per_hour` is 0)."
+    total = f"Total {usd(cost['total_usd'])} of a budget of {usd(cost['budget_usd'])}: {spent}."
     if cost["usd_per_million_tokens"]:
         total += f" A million tokens cost ${cost['usd_per_million_tokens']:,.4f}, all included."
     if cost["unpriced_node_seconds"]:
         total += f" No price is known for {hours(cost['unpriced_node_seconds'])} of node time, which the total lacks."
-    elif cost["fixed_usd_per_hour"] == 0 and cost["total_usd"] == 0:
-        total += " The price is zero because `cost.fixed_usd_per_hour` is."
     return total
 
 
 def _by_use(cost: Json) -> str:
     rows = [[use.replace("_", " "), *_amount(line, cost)] for use, line in cost["by_use"].items()]
-    return markdown_table(["use", "USD", "node time", "of time"], rows, left=1)
+    return markdown_table(["use", *_amount_heads(cost)], rows, left=1)
 
 
 def _by_variant(cost: Json) -> str:
@@ -62,14 +62,19 @@ def _by_variant(cost: Json) -> str:
         tokens = sum(trial["tokens"] or 0 for trial in own)
         known = tokens and line["usd"] is not None and not line["unpriced_node_seconds"]
         price = f"${1e6 * line['usd'] / tokens:,.4f}" if known else DASH
-        rows.append([line["variant"], *_amount(line, cost), millions(tokens), price])
-    heads = ["variant", "USD", "node time", "of time", "tokens", "USD per 1M tokens"]
+        rows.append([line["variant"], *_amount(line, cost), millions(tokens), *([] if is_free(cost) else [price])])
+    heads = ["variant", *_amount_heads(cost), "tokens", *([] if is_free(cost) else ["USD per 1M tokens"])]
     return markdown_table(heads, rows, left=1) if rows else ""
+
+
+def _amount_heads(cost: Json) -> list[str]:
+    return ["node time", "of time"] if is_free(cost) else ["USD", "node time", "of time"]
 
 
 def _amount(line: Json, cost: Json) -> list[str]:
     share = percent(line["node_seconds"] / cost["node_seconds"], 0) if cost["node_seconds"] else DASH
-    return [usd(line["usd"]), hours(line["node_seconds"]), share]
+    time = [hours(line["node_seconds"]), share]
+    return time if is_free(cost) else [usd(line["usd"]), *time]
 
 
 def _prices(markets: Iterable[Samples]) -> str:

@@ -7,8 +7,9 @@ a progress line comes at most every `PLAIN_INTERVAL_SECONDS`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
@@ -128,6 +129,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
+def running_total(summary: Mapping[str, Any] | None) -> str:
+    """What a sweep has cost so far, of what budget, and what it comes to; nothing where it costs nothing."""
+    if summary is None or not (summary["total_usd"] or summary["unpriced_node_seconds"]):
+        return ""
+    if summary["total_usd"] is None:
+        return "cost unknown"
+    text = f"${summary['total_usd']:,.2f} of ${summary['budget_usd']:,.2f} spent"
+    if summary["unpriced_node_seconds"]:
+        text = f"at least {text}"
+    projected = (summary["projection"] or {}).get("total_usd")
+    return text if projected is None else f"{text}, about ${projected:,.2f} in the end"
+
+
 def _remaining(stage: StageRecorder) -> str:
     trials = list(stage.trials.values())
     done = sum(trial.done for trial in trials)
@@ -135,7 +149,8 @@ def _remaining(stage: StageRecorder) -> str:
     rates = [rate for trial in trials if trial.status == RUNNING and (rate := trial.tokens_per_second)]
     left = sum(trial.task.budget_tokens - trial.tokens for trial in trials if not trial.done)
     eta = f", about {duration(left / sum(rates))} left" if rates and left else ""
-    return f"{name}: {done} of {len(trials)} done{eta}"
+    spent = running_total(stage.journal.newest)
+    return f"{name}: {done} of {len(trials)} done{eta}" + (f"; {spent}" if spent else "")
 
 
 def _state(stage: StageRecorder, trial: TrialState) -> str:

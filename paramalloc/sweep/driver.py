@@ -18,6 +18,7 @@ from paramalloc.data.prepare import prepare_all
 from paramalloc.data.progress import bars_on
 from paramalloc.errors import UserError
 from paramalloc.files import append_jsonl, atomic_write, read_json, write_json
+from paramalloc.forecast import forecast_as_json, make_forecast
 from paramalloc.plan import CorpusSize, Plan, make_plan, plan_as_json, warnings
 from paramalloc.report import build_report
 from paramalloc.report.token_lengths_figure import write_token_lengths
@@ -63,7 +64,8 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
         _take_over(changes, journal)
         atomic_write(folder.sweep, dump_sweep(config))
         size = CorpusSize({v: len(tokens.train) for v, tokens in data.token_sets.items()}, estimated=False)
-        write_json(folder.plan, plan_as_json(plan, size) | {"corpus_fingerprint": fingerprint})
+        estimate = forecast_as_json(make_forecast(plan, folder.root))
+        write_json(folder.plan, plan_as_json(plan, size) | {"corpus_fingerprint": fingerprint, "estimate": estimate})
         print_param_table({item.name: item.shape for item in plan.variants}, console)
         for warning in warnings(plan, size):
             display.say(f"warning: {warning}")

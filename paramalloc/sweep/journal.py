@@ -55,7 +55,7 @@ class OpenAttempt:
 class Journal:
     """One session's hand in events.jsonl, COST_SUMMARY.json and the badges.
 
-    `tokens` (trained so far) and `look_ahead` are for whoever knows them to set.
+    `tokens` (trained so far) and `look_ahead` are for whoever knows them to set; `newest` is for whoever shows it.
 
     Args:
         folder: the sweep's results.
@@ -75,6 +75,7 @@ class Journal:
         self.session = uuid.uuid4().hex[:12]
         self.tokens: dict[TrialName, int] = {}  # for the price of a token
         self.look_ahead: Callable[[], Outlook] = Outlook
+        self.newest: dict[str, Any] | None = None  # the bill as it was last worked out
         self._next_summary = clock() + SUMMARY_SECONDS
         self.bill(ledger.session_start)
         self.began: str = read_jsonl(folder.events)[0]["session"]  # names the sweep over all of its sessions
@@ -112,6 +113,10 @@ class Journal:
             preemptions=sum(row["event"] in (TRIAL_PREEMPTED, TRIAL_LOST) for row in about),
             cost_usd=billed.get((stage, trial)),
         )
+
+    def preemptions(self) -> int:
+        """How often trials lost their worker, or were called back from a machine that had notice, in all sessions."""
+        return sum(row["event"] in (TRIAL_PREEMPTED, TRIAL_LOST) for row in read_jsonl(self.folder.events))
 
     def left_open(self) -> dict[tuple[str, str], OpenAttempt]:
         """What earlier drivers left without an end, by (stage, trial)."""
@@ -156,7 +161,7 @@ class Journal:
         """`better`: counts of tokens that go before those of `self.tokens`."""
         ahead = self.look_ahead()
         checks = {(SANITY, row["trial"]): 0 for row in rows if row.get("stage") == SANITY and "trial" in row}
-        return summarize(
+        self.newest = summarize(
             rows,
             budget_usd=self.cost.budget_usd,
             now=self.clock(),
@@ -165,6 +170,7 @@ class Journal:
             budget_tokens_by_trial=ahead.budget_tokens,
             remaining_tokens_by_trial=ahead.remaining_tokens,
         )
+        return self.newest
 
 
 def _lost_seconds(over: Sequence[Attempt]) -> float | None:

@@ -7,7 +7,7 @@ from the start; what the node agents have published (type, zone, spot or not) is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,6 +96,7 @@ class NodeWatch:
         records: what the agents have published, by node id.
         clock: seconds, monotonic.
         prices: told of each machine; None: nobody follows what they cost.
+        beat: called with each heartbeat, and given the ids of the machines that are there.
     """
 
     def __init__(
@@ -106,8 +107,10 @@ class NodeWatch:
         records: Callable[[], Mapping[str, NodeRecord]] = published_records,
         clock: Callable[[], float] = time.monotonic,
         prices: PriceWatch | None = None,
+        beat: Callable[[Collection[str]], None] = lambda nodes: None,
     ) -> None:
         self.journal, self.agents, self.clock, self.prices = journal, agents, clock, prices
+        self._beat = beat
         self._look, self._read_records = look, records
         self.nodes: dict[str, Node] = {}
         self.lost: set[str] = set()
@@ -139,6 +142,7 @@ class NodeWatch:
             if self.prices:
                 self.prices.tick()
             self.journal.refresh_cost_summary()
+            self._beat(self.nodes.keys())
 
     def called_back(self, node_id: str, notice: Notice) -> None:
         """A trial has left this node for its notice, which its agent may not have passed on."""
@@ -201,4 +205,5 @@ def _ledger_fields(node: Node, record: NodeRecord) -> dict[str, Any]:
         "instance_type": record.instance_type,
         "zone": record.zone,
         "lifecycle": record.lifecycle,
+        "launched_at": record.launched_at,
     }

@@ -23,9 +23,9 @@ from ray._private import ray_constants
 
 from paramalloc.config import ResourcesConfig
 from paramalloc.errors import UserError
+from paramalloc.rental import BOOTSTRAP_FILE
 
 ANSWER_SECONDS = 5.0
-CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves it on the head, and the driver runs there
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -126,7 +126,7 @@ def _describe_cluster() -> Cluster:
     resources = ray.cluster_resources()
     alive = [node for node in ray.nodes() if node["Alive"]]
     dashboard = ray._private.worker.get_dashboard_url()
-    brings_gpus = is_cluster() and autoscaler_brings_gpus(CLUSTER_FILE.expanduser())
+    brings_gpus = is_cluster() and autoscaler_brings_gpus(BOOTSTRAP_FILE.expanduser())
     return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), len(alive), dashboard, brings_gpus)
 
 

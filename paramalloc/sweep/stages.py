@@ -7,6 +7,7 @@ anything rests on it.
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from paramalloc.results import FAILED, FINALISTS, FINISHED, JUDGED_BY, RANKING, 
 from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.decisions import PROMOTE, WINNER, in_force
 from paramalloc.sweep.display import Display
+from paramalloc.sweep.gauges import Gauges, readings
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.metrics import git_sha
@@ -157,13 +159,21 @@ class Stages:
             where = f"dashboard http://{cluster.dashboard}" if cluster.dashboard else "no dashboard"
             self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")
             prices = self._stack.enter_context(PriceWatch(self.journal))
-            nodes = NodeWatch(self.journal, agents=is_cluster(), prices=prices)
+            nodes = NodeWatch(self.journal, agents=is_cluster(), prices=prices, beat=self._show_live())
             self._stack.callback(nodes.close)
             self._cluster = cluster, nodes
         return self._cluster
 
+    def _show_live(self) -> Callable[[Collection[str]], None]:
+        """Puts money, speed and trials on Ray's metrics port whenever it is called with the nodes that are there."""
+        gauges, journal = Gauges(self.plan.config.name), self.journal
+        return lambda nodes: gauges.show(readings(journal.newest, nodes, self._trials(), journal.preemptions()))
+
+    def _trials(self) -> list[TrialState]:
+        return [trial for recorder in self._begun for trial in recorder.trials.values()]
+
     def _look_ahead(self) -> Outlook:
-        trials = [trial for recorder in self._begun for trial in recorder.trials.values()]
+        trials = self._trials()
         return look_ahead(self.plan, trials, promoted=len(self._begun) > 1) if trials else Outlook()
 
     def _measure_alone(self, finals: StageRecorder) -> None:

@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import Any
 
 META = "/latest/meta-data/"
+IDENTITY = "/latest/dynamic/instance-identity/document"
+LAUNCHED_AT = 1_749_999_880.0
 SPOT, REBALANCE = META + "spot/instance-action", META + "events/recommendations/rebalance"
 MACHINE = {
     "instance-id": "i-0123456789abcdef0",
@@ -34,6 +36,7 @@ class MetadataService:
         self.mode = "ok"
         self.requests: list[tuple[str, str]] = []
         self.answers: dict[str, str] = {META + name: value for name, value in MACHINE.items()}
+        self.launch(LAUNCHED_AT)
         self.broken: set[str] = set()
         self.tokens: set[str] = set()
         self.release = threading.Event()
@@ -55,6 +58,9 @@ class MetadataService:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def launch(self, time: float) -> None:
+        self.answers[IDENTITY] = json.dumps({"pendingTime": _utc(time), "region": "us-east-1"})
 
     def spot_notice(self, action: str, deadline: float) -> None:
         self.answers[SPOT] = json.dumps({"action": action, "time": _utc(deadline)})

@@ -18,7 +18,7 @@ import pytest
 from cluster import ClusterError, pending
 from cluster.drain import read_records, tell_ray
 from cluster.notice import NodeRecord
-from tests.cluster.imds_mock import MetadataService
+from tests.cluster.imds_mock import LAUNCHED_AT, MetadataService
 
 pytestmark = pytest.mark.slow
 PATIENCE_SECONDS = 60.0
@@ -87,7 +87,7 @@ def test_a_notice_drains_its_node_and_no_other(ray_cluster: Any, tmp_path: Path)
         agent = _start_agent(service, flag, ray_cluster.address)
         try:
             record = wait_until(lambda: read_records(ray_cluster.address).get(worker))
-            assert record == NodeRecord("i-0123456789abcdef0", "g5.xlarge", "us-east-1b", "spot")
+            assert record == NodeRecord("i-0123456789abcdef0", "g5.xlarge", "us-east-1b", "spot", LAUNCHED_AT)
             assert state.get_draining_nodes() == {}
             service.spot_notice("terminate", deadline)
             draining = wait_until(state.get_draining_nodes)

@@ -9,7 +9,7 @@ import pytest
 from cluster import ClusterError
 from cluster.imds import MetadataClient, MetadataError
 from cluster.notice import NodeRecord
-from tests.cluster.imds_mock import REBALANCE, SPOT, MetadataService
+from tests.cluster.imds_mock import IDENTITY, LAUNCHED_AT, REBALANCE, SPOT, MetadataService
 
 DEADLINE = 1_800_000_000.0
 
@@ -35,7 +35,20 @@ def test_the_machine_its_notice_and_its_recommendation(client: MetadataClient, s
     service.recommend_rebalance(DEADLINE - 100)
     assert client.spot_notice() == ("stop", DEADLINE)
     assert client.rebalance() == DEADLINE - 100
-    assert client.record() == NodeRecord("i-0123456789abcdef0", "g5.xlarge", "us-east-1b", "spot")
+    assert client.record() == NodeRecord(
+        "i-0123456789abcdef0", "g5.xlarge", "us-east-1b", "spot", launched_at=LAUNCHED_AT
+    )
+
+
+@pytest.mark.parametrize("document", [None, "{}"])
+def test_a_launch_that_nobody_tells_is_unknown(
+    client: MetadataClient, service: MetadataService, document: str | None
+) -> None:
+    del service.answers[IDENTITY]
+    if document:
+        service.answers[IDENTITY] = document
+    record = client.record()
+    assert (record.instance_id, record.launched_at) == ("i-0123456789abcdef0", None)
 
 
 def test_one_token_serves_until_it_expires_and_is_then_renewed_once(

@@ -74,7 +74,7 @@ def test_the_record_of_a_machine_survives_with_and_without_a_notice(tmp_path: Pa
     path = tmp_path / "node.json"
     assert read_record(path) is None
     for notice in (None, NOTICE):
-        record = NodeRecord("i-1", "g5.xlarge", "us-east-1a", "spot", rebalance_at=1.5, notice=notice)
+        record = NodeRecord("i-1", "g5.xlarge", "us-east-1a", "spot", 0.5, rebalance_at=1.5, notice=notice)
         write_record(path, record)
         assert read_record(path) == record
 

@@ -103,8 +103,8 @@ def test_savings_projection_and_prices_are_told(results: Path, capsys: pytest.Ca
     ]
     assert [line[:40] for line in shown if "warning" in line] == ["warning: node n1: its price is stale, no"]
     table = " ".join(" ".join(shown).split())
-    assert "n1 spot t za - 0.5000 stale 0.50 1:00:00 67%" in table
-    assert "n2 spot t za free, aws 0.5000 stale 0.00 0:30:00 33%" in table
+    assert "n1 t spot za - 0.5 stale 0.50 1:00:00 n2" in table
+    assert "n2 t spot za aws, free 0.5 stale 0.00 0:30:00" in table
 
 
 def test_csv_has_every_cell_of_the_bill(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +127,32 @@ def test_without_a_summary_the_price_is_unknown_not_zero(results: Path, capsys: 
     assert "Cost of my[bold]sweep: unknown\n" in shown
     assert "warning: node laptop: no price is known for its 3600 s" in shown
     assert ["boot", "-", "0:30:00", "50%"] in [line.split() for line in shown.splitlines()]
+
+
+def test_a_machine_that_costs_nothing_is_told_of_in_hours(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (results / "COST_SUMMARY.json").write_text(json.dumps(earlier_summary() | {"fixed_usd_per_hour": 0.0}))
+    assert main(["report", str(results)], NOW) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "Cost of my[bold]sweep: nothing but time (`cost.fixed_usd_per_hour` is 0)"
+    assert not any("USD" in line for line in shown)
+    assert ["ranking", "emb35", "-", "0:30:00", "50%"] in [line.split() for line in shown]
+
+
+def test_every_line_of_a_long_bill_fits_a_terminal(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    market = {"instance_type": "g5.12xlarge", "zone": "us-east-1a"}
+    spec = {"kind": "worker", "gpus": 4, "cpus": 48, "lifecycle": "spot", **market}
+    with (results / "events.jsonl").open("a") as stream:
+        for row in (
+            ledger.node_up(time=0, session="s1", node="ab" * 28, **spec),
+            ledger.price(time=0, usd_per_hour=2.1234, lifecycle="spot", **market),
+            ledger.price(time=9, usd_per_hour=2.2341, lifecycle="spot", **market),
+        ):
+            stream.write(json.dumps(row) + "\n")
+    assert main(["report", str(results)], NOW) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if "abab" in line]
+    assert [line.split() for line in table] == [
+        "abababab g5.12xlarge spot us-east-1a - 2.123-2.234 2.23 1:00:00".split()
+    ]
 
 
 def test_part_of_the_prices_gives_a_lower_bound(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

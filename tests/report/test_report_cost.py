@@ -106,4 +106,7 @@ def test_a_machine_that_costs_nothing_has_no_figure_of_money(
     sweep.close(fixed_usd_per_hour=0.0)
     build_report(sweep.folder)
     assert not (sweep.folder.figures / "spending.png").exists()
-    assert "The price is zero because `cost.fixed_usd_per_hour` is." in sweep.folder.report.read_text()
+    text = section_of(sweep.folder)
+    assert "on machines that cost nothing (`cost.fixed_usd_per_hour` is 0)." in text
+    assert "$" not in text
+    assert table(text, "use")["useful"] == table(text, "variant")["emb35"][:2]

@@ -147,7 +147,7 @@ def test_one_seed_is_never_called_beyond_noise(new_sweep: Callable[..., Any], sh
     text = page(sweep)
     assert "| emb25 | -2.5% |" in text
     assert re.search(rf"\| {DASH} \| {DASH} \| unknown \|.*\| no \|$", text, re.MULTILINE)
-    assert "The price is zero because" in text
+    assert "on machines that cost nothing (`cost.fixed_usd_per_hour` is 0)" in text
 
 
 def test_the_command_rebuilds_the_report(embed_report: ResultsFolder, capsys: pytest.CaptureFixture[str]) -> None:

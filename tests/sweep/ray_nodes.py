@@ -31,6 +31,7 @@ from paramalloc.results import ResultsFolder
 
 TUNE_MAIN = Path(__file__).parents[2] / "tune_main.py"
 PATIENCE_SECONDS = 120
+SHUT_DOWN_SECONDS = 20
 
 
 class LocalCluster:
@@ -85,6 +86,15 @@ class LocalCluster:
     def kill(self, node: Any) -> None:
         """The machine is gone: SIGKILL to the node's processes and all of their children."""
         for process in processes(node):
+            process.kill()
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def shut_down(self, node: Any) -> None:
+        """The machine goes as EC2 takes one: SIGTERM, some seconds to end in, and the rest is killed."""
+        there = processes(node)
+        for process in there:
+            process.terminate()
+        for process in psutil.wait_procs(there, timeout=SHUT_DOWN_SECONDS)[1]:
             process.kill()
         self._cluster.remove_node(node, allow_graceful=False)
 

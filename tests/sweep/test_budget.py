@@ -23,6 +23,7 @@ from paramalloc.plan import make_plan
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
 from paramalloc.sweep import budget
 from paramalloc.sweep.budget import BudgetGuard, admit
+from paramalloc.sweep.display import plain_line
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.outlook import look_ahead
@@ -178,6 +179,7 @@ def test_a_warning_comes_once_and_the_end_of_the_budget_stops_what_runs(play: Ca
     sweep.look()
     (warning,) = sweep.events("budget_warning")
     assert warning["text"] == "budget: $174.00 of the $200.00 budget spent (87%)"
+    assert "0 of 3 done; $189.00 of $200.00 spent" in plain_line(sweep.recorder)
     assert not sweep.guard.spent_up
     sweep.look()
     assert sweep.guard.spent_up

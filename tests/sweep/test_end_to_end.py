@@ -64,6 +64,7 @@ def test_a_sweep_goes_through_ranking_a_kill_and_finalists_to_its_report(
     assert "slow killed at 0.01M tokens" in said
     verdict = next(row for row in read_jsonl(folder.decisions) if row["decision"] == "winner")
     assert verdict["sentence"] in folder.report.read_text()
+    assert read_json(folder.plan)["estimate"]["price"] == "cost.fixed_usd_per_hour"
     assert verdict["sentence"] in " ".join(said.split())
     for path in (folder.sweep, folder.plan, folder.events, folder.cost_summary, folder.summary_csv):
         assert path.stat().st_size > 0

@@ -18,7 +18,7 @@ from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.nodes import Node, NodeWatch, shortage
 
 HEAD = Node("h" * 56, True, 0.0, 0.0)
-SPOT = NodeRecord("i-1", "g5.xlarge", "us-east-1b", "spot")
+SPOT = NodeRecord("i-1", "g5.xlarge", "us-east-1b", "spot", launched_at=1_000.5)
 NOTICE = Notice("terminate", deadline=1_120.0, noticed_at=1_000.0)
 
 
@@ -80,8 +80,12 @@ def test_a_machine_is_billed_from_its_coming_on_once_its_agent_has_said_what_it_
         "g5.xlarge",
         "us-east-1b",
         "spot",
-        None,
+        1_000.5,
     )
+    world.later(4.0)
+    world.watch.close()
+    (line,) = [line for line in world.watch.journal.bill_now({})["by_node"] if line["node"] == node.id]
+    assert line["node_seconds"] == world.now - 1_000.5  # boot included
 
 
 def test_a_machine_without_an_agent_is_billed_as_it_is_after_a_while_and_at_the_end(tmp_path: Path) -> None:

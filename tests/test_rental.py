@@ -1,0 +1,71 @@
+"""The machine that a sweep would rent and its price: from a cluster file, asked for on a cluster only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cost.instances import price_table
+from cost.sources import PriceUnavailableError
+from paramalloc import rental as module
+from paramalloc.config import CostConfig
+from paramalloc.rental import SHIPPED_FILE, Machine, first_choice, rental
+
+CLUSTER = """
+provider: {type: aws, region: us-east-1, availability_zone: "us-east-1a, us-east-1b"}
+head_node_type: head
+available_node_types:
+  head: {node_config: {InstanceType: m6i.large}}
+  off: {priority: 99, max_workers: 0, node_config: {InstanceType: p3.2xlarge, InstanceMarketOptions: {}}}
+  fallback: {priority: 98, node_config: {InstanceType: g6.xlarge}}
+  second: {priority: 1, max_workers: 2, node_config: {InstanceType: g4dn.xlarge, InstanceMarketOptions: {}}}
+  first: {priority: 2, node_config: {InstanceType: g5.2xlarge, InstanceMarketOptions: {MarketType: spot}}}
+"""
+
+
+def never(region: str | None) -> Any:
+    raise AssertionError("nobody may be asked")
+
+
+def test_the_first_choice_is_the_spot_worker_of_highest_priority_that_is_on(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(CLUSTER)
+    assert first_choice(file) == Machine("g5.2xlarge", "us-east-1", ("us-east-1a", "us-east-1b"), "cluster/c.yaml")
+    assert first_choice(SHIPPED_FILE) is not None
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "provider: {type: local}", CLUSTER.split("  off")[0]])
+def test_a_file_that_rents_nothing_gives_no_machine(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "c.yaml").write_text(content)
+    assert first_choice(tmp_path / "c.yaml") is None
+
+
+def test_away_from_a_cluster_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    found = rental(CostConfig(), tmp_path, never)
+    assert found
+    assert not found.here
+    assert found.price.usd_per_hour == (price_table().usd_per_hour[found.machine.instance_type],) * 2
+    assert rental(CostConfig(prices="fixed"), tmp_path, never) is None
+
+
+def test_on_a_cluster_its_own_file_counts_and_ec2_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(module, "BOOTSTRAP_FILE", tmp_path / "c.yaml")
+    asked: list[str | None] = []
+
+    def refuse(region: str | None) -> Any:
+        asked.append(region)
+        raise PriceUnavailableError("no permission")
+
+    assert rental(CostConfig(), tmp_path, refuse) is None  # machines of one's own have no such file
+    (tmp_path / "c.yaml").write_text(CLUSTER)
+    found = rental(CostConfig(), tmp_path, refuse)
+    assert found
+    assert found.here
+    assert found.machine.instance_type == "g5.2xlarge"
+    assert asked == ["us-east-1"]
+    assert "no permission" in found.price.said_by
