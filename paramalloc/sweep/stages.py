@@ -33,6 +33,7 @@ from paramalloc.sweep.sanity import LR_FIND, Check, checks, passed, rate_decisio
 from paramalloc.sweep.selection import RankedRun, SeedScore, Verdict, best_runs, decide, promote
 from paramalloc.sweep.side_jobs import measure_alone, run_checks
 from paramalloc.sweep.stopped import SweepStoppedError
+from paramalloc.sweep.stopping import NeverStop, StoppingRule
 from paramalloc.sweep.tasks import TrialTask, baseline_of, finalist_tasks, ranking_tasks
 from paramalloc.sweep.trial import CheckOutcome
 from paramalloc.sweep.trial_state import TrialState
@@ -71,10 +72,10 @@ class Stages:
                 self._record(row.pop("decision"), SANITY, **row)
             tasks = ranking_tasks(self.plan, suggested_rates(self.plan, self.folder))
             rule = self.plan.config.ranking.kill_rule
-            judge = KillRule(baseline_of(tasks), rule.margin_ppl, rule.window_tokens) if rule.enabled else None
+            judge = KillRule(baseline_of(tasks), rule.margin_ppl, rule.window_tokens) if rule.enabled else NeverStop()
             ranked = self._stage(tasks, judge, followed_by=PROMOTE)
             rates = self._promote(ranked)
-            finals = self._stage(finalist_tasks(self.plan, rates), None, followed_by=WINNER)
+            finals = self._stage(finalist_tasks(self.plan, rates), NeverStop(), followed_by=WINNER)
             self._measure_alone(finals)
         failed = [t.task.name for stage in (ranked, finals) for t in stage.trials.values() if t.status == FAILED]
         return self._decide(finals, failed), failed
@@ -122,7 +123,7 @@ class Stages:
         status = FINISHED if outcome.result["passed"] else FAILED
         self.journal.bill(ledger.trial_end, time=outcome.ended, status=status, **about)
 
-    def _stage(self, tasks: list[TrialTask], rule: KillRule | None, followed_by: str) -> StageRecorder:
+    def _stage(self, tasks: list[TrialTask], rule: StoppingRule, followed_by: str) -> StageRecorder:
         """Run one stage. What failed in it is tried once more by each new command until its decision is made."""
         recorder = StageRecorder(
             self.folder,

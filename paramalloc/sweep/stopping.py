@@ -1,7 +1,8 @@
 """What a stopping rule is: it takes in points of learning curves and says which trials have to stop.
 
 Always holds: a verdict once reached stands and is in `kills`; a point that was seen before changes nothing; a rule
-can be rebuilt by feeding it the curves again, each in its own order. `SuccessiveHalving` and `NeverStop` are such.
+can be rebuilt by feeding it the curves again, each in its own order. `KillRule`, `SuccessiveHalving` and
+`NeverStop` are such.
 """
 
 from __future__ import annotations
