@@ -102,15 +102,31 @@ class TrainingConfig(Section):
 class KillRuleConfig(Section):
     """A trial dies after `window_tokens` spent at least `margin_ppl` above the baseline at every evaluation."""
 
-    enabled: bool = True
     margin_ppl: PositiveFloat = 0.5
     window_tokens: PositiveInt = 1_000_000
 
 
 class RankingConfig(Section):
+    """Every variant once, at `tokens`. `stop`: who is stopped early.
+
+    `kill_rule`: who stays behind the baseline. `asha`: by successive halving, all but the best third at a ninth of
+    the budget, and so on. `none`: nobody.
+    """
+
     tokens: PositiveInt = 5_000_000
     eval_interval_tokens: PositiveInt = 250_000
+    stop: Literal["kill_rule", "asha", "none"] = "kill_rule"
     kill_rule: KillRuleConfig = KillRuleConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_spelling(cls, raw: Any) -> Any:
+        """Results and sweep files from before `stop` say `kill_rule: {enabled: false}`."""
+        rule = raw.get("kill_rule") if isinstance(raw, dict) else None
+        if not isinstance(rule, dict) or not isinstance(rule.get("enabled"), bool):
+            return raw
+        kept = {key: value for key, value in rule.items() if key != "enabled"}
+        return {"stop": "kill_rule" if rule["enabled"] else "none", **raw, "kill_rule": kept}
 
 
 class FinalistsConfig(Section):

@@ -94,7 +94,7 @@ def ranking_work(plan: Plan) -> tuple[Work, Work]:
     rule = plan.config.ranking.kill_rule
     whole = {item.name: _work(item.ranking, _rates(item)) for item in plan.variants}
     most = _sum_of(whole.values())
-    if not rule.enabled:
+    if plan.config.ranking.stop == "none":
         return most, most
     challengers = sorted(plan.variants[1:], key=lambda item: whole[item.name].flops)
     killed = [_work(item.ranking, _rates(item), rule.window_tokens) for item in challengers[1:]]

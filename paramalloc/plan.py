@@ -157,8 +157,8 @@ def warnings(plan: Plan, size: CorpusSize) -> list[str]:
             )
     if plan.baseline.ranking.budget_tokens > plan.baseline.final.budget_tokens:
         found.append("ranking.tokens is more than training.tokens: the ranking trains longer than the final")
-    rule = plan.config.ranking.kill_rule
-    if rule.enabled and rule.window_tokens >= plan.config.ranking.tokens:
+    ranking = plan.config.ranking
+    if ranking.stop == "kill_rule" and ranking.kill_rule.window_tokens >= ranking.tokens:
         found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")
     return found
 

@@ -186,11 +186,11 @@ def _gallery(pictures: Sequence[Picture]) -> str:
 
 
 def _decisions(results: SweepResults, variants: list[VariantResult]) -> str:
-    rule = results.config.ranking.kill_rule
+    stop = results.config.ranking.stop
     rates = [f"{row['reason']} (taken)" for row in results.decisions if row["decision"] == LEARNING_RATE]
     said = [row["text"] for row in results.decisions if row["decision"] == KILL]
     if not said:
-        said = ["no variant has been killed" + ("" if rule.enabled else ": the kill rule was off")]
+        said = ["no variant has been killed" + ("" if stop != "none" else ": no rule was to stop any")]
     said = rates + said + mishaps(results)
     promotion = results.decided("promote")
     if promotion:

@@ -299,7 +299,7 @@ class StageRecorder:
         for trial in sorted(self.trials.values(), key=lambda trial: not trial.task.is_baseline):
             for row in trial.rows:
                 self._judge(trial, row)
-            if trial.status == FINISHED:
+            if trial.status in (FINISHED, KILLED):  # a killed one may have lost in a smaller field than the present
                 self._pronounce(self._verdicts.finished(trial.task.name))
             elif trial.status == DIVERGED:
                 self._pronounce(self._verdicts.diverged(trial.task.name, ended_at[trial.task.name]))

@@ -21,7 +21,6 @@ from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.decisions import PROMOTE, WINNER, in_force
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.metrics import git_sha
 from paramalloc.sweep.nodes import NodeWatch
 from paramalloc.sweep.outlook import Outlook, look_ahead
@@ -33,8 +32,8 @@ from paramalloc.sweep.sanity import LR_FIND, Check, checks, passed, rate_decisio
 from paramalloc.sweep.selection import RankedRun, SeedScore, Verdict, best_runs, decide, promote
 from paramalloc.sweep.side_jobs import measure_alone, run_checks
 from paramalloc.sweep.stopped import SweepStoppedError
-from paramalloc.sweep.stopping import NeverStop, StoppingRule
-from paramalloc.sweep.tasks import TrialTask, baseline_of, finalist_tasks, ranking_tasks
+from paramalloc.sweep.stopping import NeverStop, StoppingRule, rule_for
+from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
 from paramalloc.sweep.trial import CheckOutcome
 from paramalloc.sweep.trial_state import TrialState
 from paramalloc.sweep.work import SweepData
@@ -71,9 +70,7 @@ class Stages:
             for row in rate_decisions(self.plan, self.folder):
                 self._record(row.pop("decision"), SANITY, **row)
             tasks = ranking_tasks(self.plan, suggested_rates(self.plan, self.folder))
-            rule = self.plan.config.ranking.kill_rule
-            judge = KillRule(baseline_of(tasks), rule.margin_ppl, rule.window_tokens) if rule.enabled else NeverStop()
-            ranked = self._stage(tasks, judge, followed_by=PROMOTE)
+            ranked = self._stage(tasks, rule_for(self.plan.config, tasks), followed_by=PROMOTE)
             rates = self._promote(ranked)
             finals = self._stage(finalist_tasks(self.plan, rates), NeverStop(), followed_by=WINNER)
             self._measure_alone(finals)

@@ -46,8 +46,18 @@ def local_ray() -> Iterator[None]:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, tiny: Callable[..., SweepConfig]) -> PlayedSweep:
-    config = tiny()
-    tokens = prepare(config.data, config.model.vocab_size, lambda text: None)
-    data = make_sweep_data({config.model.vocab_size: tokens}, config.model.vocab_size, 2_000)
-    return PlayedSweep(config, tmp_path / "results", data)
+def played(tmp_path: Path, tiny: Callable[..., SweepConfig]) -> Callable[..., PlayedSweep]:
+    """`played(ranking={...})` is a ranking of the tiny sweep whose trials the test plays."""
+
+    def make(**changes: Any) -> PlayedSweep:
+        config = tiny(**changes)
+        tokens = prepare(config.data, config.model.vocab_size, lambda text: None)
+        data = make_sweep_data({config.model.vocab_size: tokens}, config.model.vocab_size, 2_000)
+        return PlayedSweep(config, tmp_path / "results", data)
+
+    return make
+
+
+@pytest.fixture
+def sweep(played: Callable[..., PlayedSweep]) -> PlayedSweep:
+    return played()

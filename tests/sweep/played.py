@@ -12,8 +12,8 @@ from paramalloc.files import read_json, read_jsonl
 from paramalloc.plan import make_plan
 from paramalloc.results import RANKING, ResultsFolder
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.stopping import rule_for
 from paramalloc.sweep.tasks import ranking_tasks
 from paramalloc.sweep.work import SweepData
 from tests.sweep.tiny import STARTED, VERSIONS
@@ -35,14 +35,14 @@ class PlayedSweep:
         self.journal = Journal(self.folder, self.config.cost, self.said.append, clock=lambda: next(self.clock))
         self.journal.bill(ledger.node_up, **NODE)
         plan = make_plan(self.config)
-        rule = KillRule({"wide": "base", "slow": "base"}, margin_ppl=5.0, window_tokens=4_000)
+        tasks = ranking_tasks(plan, {})
         self.recorder = StageRecorder(
             self.folder,
             plan,
-            ranking_tasks(plan, {}),
+            tasks,
             self.data,
             self.journal,
-            rule,
+            rule_for(self.config, tasks),
             VERSIONS,
             retry_failed=retry_failed,
         )

@@ -182,7 +182,7 @@ def test_a_warning_comes_once_and_the_end_of_the_budget_stops_what_runs(play: Ca
 LATE = {"name": "late", "glu_expansion": 2.0}
 SMALL: dict[str, Any] = {
     "experiments": [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}],
-    "ranking": {"tokens": 24_000, "kill_rule": {"enabled": False}},
+    "ranking": {"tokens": 24_000, "stop": "none"},
     "finalists": {"count": 1, "seeds": [0]},
     "sanity": {"enabled": False},
 }
