@@ -81,15 +81,17 @@ class StageRecorder:
     def hopeless(self) -> bool:
         """Whether going on is pointless: two trials ran into the same error, or no run of the baseline can finish."""
         baselines = [trial.status for trial in self.trials.values() if trial.task.is_baseline]
-        return self.epidemic is not None or all(status in (FAILED, DIVERGED) for status in baselines)
+        no_baseline = bool(baselines) and all(status in (FAILED, DIVERGED) for status in baselines)
+        return self.epidemic is not None or no_baseline
 
     @property
     def running(self) -> list[TrialState]:
         return [trial for trial in self.trials.values() if trial.status == RUNNING]
 
-    def baseline_of(self, trial: TrialState) -> TrialState:
-        """The baseline's run that a challenger's is measured against."""
-        return self.trials[self._baselines[trial.task.name]]
+    def baseline_of(self, trial: TrialState) -> TrialState | None:
+        """The baseline's run that a challenger's is measured against, where the stage has one."""
+        name = self._baselines.get(trial.task.name)
+        return self.trials[name] if name else None
 
     def receive(self, name: str, payload: dict[str, Any]) -> bool:
         """Take in one report of a trial (see `paramalloc.sweep.work`). Returns True when the trial has to stop."""

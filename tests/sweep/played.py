@@ -35,7 +35,7 @@ class PlayedSweep:
         self.journal = Journal(self.folder, self.config.cost, self.said.append, clock=lambda: next(self.clock))
         self.journal.bill(ledger.node_up, **NODE)
         plan = make_plan(self.config)
-        tasks = ranking_tasks(plan, {})
+        tasks = ranking_tasks(plan.stages[0], {})
         self.recorder = StageRecorder(
             self.folder,
             plan,

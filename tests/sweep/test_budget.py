@@ -69,9 +69,9 @@ class Played:
         self.journal.bill(ledger.node_up, node="n1", kind="head", gpus=0.0, cpus=1.0)
         plan = make_plan(config)
         self.recorder = StageRecorder(
-            self.folder, plan, ranking_tasks(plan, {}), data, self.journal, NeverStop(), VERSIONS
+            self.folder, plan, ranking_tasks(plan.stages[0], {}), data, self.journal, NeverStop(), VERSIONS
         )
-        self.journal.look_ahead = lambda: look_ahead(plan, self.recorder.trials.values(), promoted=False)
+        self.journal.look_ahead = lambda: look_ahead(plan, self.recorder.trials.values(), {RANKING})
         self.guard = BudgetGuard(self.journal, clock=lambda: self.now)
 
     def begin(self, trial: str) -> None:
