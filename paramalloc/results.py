@@ -8,6 +8,8 @@ other module spells a result file name. Layout:
     badges/ cost.svg progress.svg
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
+
+Stages with trials: noise, then ranking or those that a runbook names, audit, finalists.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCHEMA_VERSION = 1
-SANITY, RANKING, FINALISTS = "sanity", "ranking", "finalists"
+SANITY, NOISE, RANKING, AUDIT, FINALISTS = "sanity", "noise", "ranking", "audit", "finalists"
+# Folders of a results folder that no stage of a runbook can be named after.
+RESERVED = frozenset({SANITY, NOISE, AUDIT, FINALISTS, "figures", "badges"})
 FINISHED, KILLED, DIVERGED, FAILED = "finished", "killed", "diverged", "failed"
 
 DRIVER = ".driver.json"  # in storage only: who writes there, see `paramalloc.storage.lease`

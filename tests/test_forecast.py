@@ -53,7 +53,7 @@ def test_the_least_and_the_most_that_is_trained() -> None:
     least, most = final_work(plan)
     assert (least.tokens, most.tokens) == (2 * 2 * FINAL, 3 * 2 * FINAL)
     assert (least.runs, most.runs) == (4, 6)
-    unruled = make_plan(make(ranking={"tokens": RANKED, "kill_rule": {"enabled": False}}))
+    unruled = make_plan(make(ranking={"tokens": RANKED, "stop": "none"}))
     assert len({work.tokens for work in ranking_work(unruled)}) == 1
     alone = make_plan(make(experiments=EXPERIMENTS[:1]))
     assert [work.tokens for work in final_work(alone)] == [2 * FINAL, 2 * FINAL]

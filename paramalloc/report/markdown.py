@@ -28,8 +28,8 @@ from paramalloc.report.preliminaries import data_section, sanity_section
 from paramalloc.report.scores import scores_section
 from paramalloc.report.smallbench import smallbench_section
 from paramalloc.report.variants import Measure, VariantResult, measure, variant_results
-from paramalloc.results import DIVERGED, FAILED, FINISHED, RANKING
-from paramalloc.sweep.decisions import KILL, LEARNING_RATE
+from paramalloc.results import DIVERGED, FAILED, FINISHED
+from paramalloc.sweep.decisions import AUDIT, KILL, LEARNING_RATE, NOISE, STAGE_WINNER
 from paramalloc.sweep.selection import Comparison
 
 _SHORT_HASH = 12
@@ -98,7 +98,7 @@ def _setup(results: SweepResults, variants: list[VariantResult]) -> str:
 
 def _learning_rates(results: SweepResults) -> str:
     """Those of the ranking's runs where they are known already, else those of the sweep file."""
-    used = [t.metrics["learning_rate"] for t in results.trials if t.stage == RANKING and t.metrics]
+    used = [t.metrics["learning_rate"] for t in results.trials if t.stage in results.config.stage_names and t.metrics]
     values = [variant.training.learning_rate for variant in results.config.variants]
     rates = used or [rate for value in values for rate in (value if isinstance(value, tuple) else (value,))]
     known = [rate for rate in rates if not isinstance(rate, str)]
@@ -186,11 +186,11 @@ def _gallery(pictures: Sequence[Picture]) -> str:
 
 
 def _decisions(results: SweepResults, variants: list[VariantResult]) -> str:
-    rule = results.config.ranking.kill_rule
+    stop = results.config.ranking.stop
     rates = [f"{row['reason']} (taken)" for row in results.decisions if row["decision"] == LEARNING_RATE]
-    said = [row["text"] for row in results.decisions if row["decision"] == KILL]
-    if not said:
-        said = ["no variant has been killed" + ("" if rule.enabled else ": the kill rule was off")]
+    said = [row["text"] for row in results.decisions if row["decision"] in (NOISE, KILL, STAGE_WINNER, AUDIT)]
+    if not any(row["decision"] == KILL for row in results.decisions):
+        said += ["no variant has been killed" + ("" if stop != "none" else ": no rule was to stop any")]
     said = rates + said + mishaps(results)
     promotion = results.decided("promote")
     if promotion:
