@@ -4,7 +4,8 @@ Always holds: names are relative to one root (`results/<sweep>`), nothing here r
 other module spells a result file name. Layout:
 
     sweep.yaml plan.json DATASET_MANIFEST.json tokenizer-<vocab_size>.json decisions.jsonl events.jsonl
-    COST_SUMMARY.json results_summary.csv REPORT.md figures/ .lock
+    environment.json code.diff COST_SUMMARY.json
+    results_summary.csv REPORT.md RESULTS.md MODEL_CARD.md report.html bundle.zip figures/ .lock
     badges/ cost.svg progress.svg
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
@@ -41,6 +42,9 @@ MEASURED_FIELDS = frozenset(
         "wall_seconds",
     }
 )
+
+# Fields of metrics.json that name the software.
+VERSION_FIELDS = frozenset({"git_sha", "torch_version", "ray_version"})
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,30 @@ class ResultsFolder:
     @property
     def report(self) -> Path:
         return self.root / "REPORT.md"
+
+    @property
+    def results_page(self) -> Path:
+        return self.root / "RESULTS.md"
+
+    @property
+    def html(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def model_card(self) -> Path:
+        return self.root / "MODEL_CARD.md"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / "environment.json"
+
+    @property
+    def code_diff(self) -> Path:
+        return self.root / "code.diff"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle.zip"
 
     @property
     def lock(self) -> Path:

@@ -19,6 +19,7 @@ from paramalloc.data.progress import bars_on
 from paramalloc.errors import UserError
 from paramalloc.files import append_jsonl, atomic_write, read_json, write_json
 from paramalloc.plan import CorpusSize, Plan, make_plan, plan_as_json, warnings
+from paramalloc.provenance import record_provenance
 from paramalloc.report import build_report
 from paramalloc.report.token_lengths_figure import write_token_lengths
 from paramalloc.results import ResultsFolder
@@ -62,6 +63,7 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
         journal = Journal(folder, config.cost, display.say)
         _take_over(changes, journal)
         atomic_write(folder.sweep, dump_sweep(config))
+        record_provenance(folder)
         size = CorpusSize({v: len(tokens.train) for v, tokens in data.token_sets.items()}, estimated=False)
         write_json(folder.plan, plan_as_json(plan, size) | {"corpus_fingerprint": fingerprint})
         print_param_table({item.name: item.shape for item in plan.variants}, console)

@@ -15,6 +15,7 @@ from typing import Any
 from cost import ledger
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json
 from paramalloc.plan import Plan
+from paramalloc.provenance import git_sha
 from paramalloc.report.sanity_figures import draw_sanity_figures
 from paramalloc.results import FAILED, FINALISTS, FINISHED, JUDGED_BY, RANKING, SANITY, ResultsFolder
 from paramalloc.sweep.budget import BudgetGuard
@@ -22,7 +23,6 @@ from paramalloc.sweep.decisions import PROMOTE, WINNER, in_force
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.kill_rule import KillRule
-from paramalloc.sweep.metrics import git_sha
 from paramalloc.sweep.nodes import NodeWatch
 from paramalloc.sweep.outlook import Outlook, look_ahead
 from paramalloc.sweep.price_watch import PriceWatch
