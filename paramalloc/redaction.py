@@ -28,7 +28,8 @@ _SHAPES = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 )
 _BEARER = re.compile(r"(\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
-_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s:@]*:?[^/\s@]*@", re.IGNORECASE)
+# `name:secret@` or `secret@` before the host; what follows a port is no secret.
+_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)(?:[^/\s:@]*:(?!\d+/)[^\s@]+|[^/\s:@]+)@", re.IGNORECASE)
 _VALUE = r"""["']?\s*[:=]\s*["']?)([^\s"',}\]]{4,})"""
 _ASSIGNED = (
     re.compile(rf"(\b[\w.-]*{_SECRET_NAME}{_VALUE}", re.IGNORECASE),

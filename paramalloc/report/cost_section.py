@@ -21,12 +21,12 @@ def cost_section(results: SweepResults, gallery: str) -> list[str]:
     """Heading and blocks; before the first summary only a word that there is none."""
     cost = results.cost
     if cost is None:
-        return ["## Cost", "COST_SUMMARY.json has not been written yet."]
+        return ["## The bill", "COST_SUMMARY.json has not been written yet."]
     said = [*saving_lines(cost["savings"]), *projection_lines(cost["projection"])]
     said += [row["text"] for row in results.events if row["event"] in BUDGET_EVENTS]
     said += [f"warning: {warning}" for warning in cost["warnings"]]
     return [
-        "## Cost",
+        "## The bill",
         _total(cost),
         _by_use(cost),
         _by_variant(cost),

@@ -36,7 +36,9 @@ def verdict(results: SweepResults, variants: list[VariantResult]) -> str:
     if lost in (DIVERGED, FAILED):
         return f"**No verdict: the baseline {baseline.name} {lost}, so nothing can be compared with it.**"
     todo = f"Still missing: {'; '.join(missing(results, variants))}."
-    return f"**No verdict yet: the sweep is not finished.** {todo} The sweep's own command carries it on."
+    return (
+        f"**No verdict yet: the sweep is not finished.** {todo} If it is not running, its own command carries it on."
+    )
 
 
 def setup(results: SweepResults, variants: list[VariantResult]) -> str:

@@ -21,6 +21,7 @@ from paramalloc.files import append_jsonl, atomic_write, read_json, write_json
 from paramalloc.plan import CorpusSize, Plan, make_plan, plan_as_json, warnings
 from paramalloc.provenance import record_provenance
 from paramalloc.report import build_report
+from paramalloc.report.live import LivePage
 from paramalloc.report.token_lengths_figure import write_token_lengths
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.changes import Changes, compare
@@ -71,7 +72,7 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
             display.say(f"warning: {warning}")
         folder.report.unlink(missing_ok=True)  # of an earlier session that was stopped at its budget
         try:
-            with closing(journal):
+            with closing(journal), LivePage(folder):
                 verdict, failed = Stages(plan, data, folder, journal, display, verbose).run()
         except BudgetReachedError:
             build_report(folder)

@@ -69,17 +69,17 @@ def folder(embed_report: ResultsFolder, tmp_path: Path) -> ResultsFolder:
 def test_scores_have_the_mean_interval_of_the_seeds(folder: ResultsFolder) -> None:
     text = page(folder)
     ppl = (76.6 + 77.1 + 77.3) / 3
-    assert row(text, "emb25", "### Final scores")[0] == f"{ppl:.2f} [{0.98 * ppl:.2f}, {1.03 * ppl:.2f}]"
+    assert row(text, "emb25", "## Final scores")[0] == f"{ppl:.2f} [{0.98 * ppl:.2f}, {1.03 * ppl:.2f}]"
     test = 1.04 * ppl
-    assert row(text, "emb25", "### Final scores")[2] == f"{test:.2f} [{0.98 * test:.2f}, {1.03 * test:.2f}]"
-    assert "| emb45 |" not in text.split("### Final scores")[1].split("##")[0]  # killed: no final score
+    assert row(text, "emb25", "## Final scores")[2] == f"{test:.2f} [{0.98 * test:.2f}, {1.03 * test:.2f}]"
+    assert "| emb45 |" not in text.split("## Final scores")[1].split("##")[0]  # killed: no final score
     assert "not the choice of the seed" in text
 
 
 def test_without_intervals_the_score_stands_alone_or_the_reason_is_given(folder: ResultsFolder) -> None:
     runs = [folder.trial(FINALISTS, f"{name}-seed{seed}").metrics for name in ("emb25", "emb35") for seed in range(3)]
     write_json(runs[0], read_json(runs[0]) | {"dev_ppl_ci95": None})
-    assert row(page(folder), "emb25", "### Final scores")[0] == "77.00"
+    assert row(page(folder), "emb25", "## Final scores")[0] == "77.00"
     for run in runs:
         metrics = read_json(run)
         write_json(run, metrics | dict.fromkeys((name for name in metrics if name.endswith("ci95")), None))
@@ -114,7 +114,7 @@ def test_checks_and_text_have_sections_with_their_figures(folder: ResultsFolder)
     assert "50 training documents (5.0%) held text of dev or test and were left out." in data
     assert "25.0% are longer than a context of 512 tokens." in data
     assert row(text, "train", "## Data") == ["16,000", "1,000", "2.50", "1,234,567", "4.32", "100"]
-    assert "(figures/token_lengths.png)" in data.split("## Cost")[0]
+    assert "(figures/token_lengths.png)" in data.split("## The bill")[0]
     assert all((folder.root / link).is_file() for link in re.findall(r"\]\(([^)]+)\)", text))
 
 
