@@ -9,6 +9,8 @@ other module spells a result file name. Layout:
     badges/ cost.svg progress.svg
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
+
+and of a comparison of several sweeps: COMPARISON.md comparison.html comparison.csv figures/
 """
 
 from __future__ import annotations
@@ -189,3 +191,26 @@ class ResultsFolder:
             for path in sorted(folder.iterdir()):
                 if path.is_dir():
                     yield TrialFolder(self.root, stage, path.name)
+
+
+@dataclass(frozen=True)
+class ComparisonFolder:
+    """Every file name of a comparison of several sweeps."""
+
+    root: Path
+
+    @property
+    def page(self) -> Path:
+        return self.root / "COMPARISON.md"
+
+    @property
+    def html(self) -> Path:
+        return self.root / "comparison.html"
+
+    @property
+    def table(self) -> Path:
+        return self.root / "comparison.csv"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
