@@ -4,12 +4,14 @@ Always holds: names are relative to one root (`results/<sweep>`), nothing here r
 other module spells a result file name. Layout:
 
     sweep.yaml plan.json DATASET_MANIFEST.json tokenizer-<vocab_size>.json decisions.jsonl events.jsonl
-    COST_SUMMARY.json results_summary.csv REPORT.md figures/ .lock .copy
+    environment.json code.diff COST_SUMMARY.json .lock .copy
+    results_summary.csv REPORT.md RESULTS.md MODEL_CARD.md report.html bundle.zip figures/
     badges/ cost.svg progress.svg
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
 
 Stages with trials: noise, then ranking or those that a runbook names, audit, finalists.
+A comparison of several sweeps: COMPARISON.md comparison.html comparison.csv figures/
 """
 
 from __future__ import annotations
@@ -48,6 +50,9 @@ MEASURED_FIELDS = frozenset(
         "wall_seconds",
     }
 )
+
+# Fields of metrics.json that name the software.
+VERSION_FIELDS = frozenset({"git_sha", "torch_version", "ray_version"})
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,30 @@ class ResultsFolder:
         return self.root / "REPORT.md"
 
     @property
+    def results_page(self) -> Path:
+        return self.root / "RESULTS.md"
+
+    @property
+    def html(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def model_card(self) -> Path:
+        return self.root / "MODEL_CARD.md"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / "environment.json"
+
+    @property
+    def code_diff(self) -> Path:
+        return self.root / "code.diff"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle.zip"
+
+    @property
     def lock(self) -> Path:
         return self.root / ".lock"
 
@@ -182,3 +211,26 @@ class ResultsFolder:
             for path in sorted(folder.iterdir()):
                 if path.is_dir():
                     yield self.trial(stage, path.name)
+
+
+@dataclass(frozen=True)
+class ComparisonFolder:
+    """Every file name of a comparison of several sweeps."""
+
+    root: Path
+
+    @property
+    def page(self) -> Path:
+        return self.root / "COMPARISON.md"
+
+    @property
+    def html(self) -> Path:
+        return self.root / "comparison.html"
+
+    @property
+    def table(self) -> Path:
+        return self.root / "comparison.csv"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"

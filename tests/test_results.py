@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from paramalloc import results
-from paramalloc.results import ResultsFolder, TrialFolder
+from paramalloc.results import ComparisonFolder, ResultsFolder, TrialFolder
 
 ROOT = Path("root")
 
 
-def named(folder: ResultsFolder | TrialFolder) -> list[Path]:
+def named(folder: ResultsFolder | TrialFolder | ComparisonFolder) -> list[Path]:
     """What the properties of a folder say."""
     return [getattr(folder, name) for name, value in vars(type(folder)).items() if isinstance(value, property)]
 

@@ -21,12 +21,12 @@ def cost_section(results: SweepResults, gallery: str) -> list[str]:
     """Heading and blocks; before the first summary only a word that there is none."""
     cost = results.cost
     if cost is None:
-        return ["## Cost", "COST_SUMMARY.json has not been written yet."]
+        return ["## The bill", "COST_SUMMARY.json has not been written yet."]
     said = [*saving_lines(cost), *projection_lines(cost)]
     said += [row["text"] for row in results.events if row["event"] in BUDGET_EVENTS]
     said += [f"warning: {warning}" for warning in cost["warnings"]]
     return [
-        "## Cost",
+        "## The bill",
         _total(cost),
         _by_use(cost),
         _by_variant(cost),
@@ -34,6 +34,19 @@ def cost_section(results: SweepResults, gallery: str) -> list[str]:
         _prices(price_samples(results.events)),
         gallery,
     ]
+
+
+def cost_in_short(results: SweepResults) -> list[str]:
+    """Heading and a paragraph for the first page: the total, the largest uses of the time, and what was spared."""
+    cost = results.cost
+    if cost is None:
+        return ["## Cost", "COST_SUMMARY.json has not been written yet."]
+    uses = sorted(cost["by_use"].items(), key=lambda item: -item[1]["node_seconds"])
+    shares = [f"{_amount(line, cost)[-1]} {use.replace('_', ' ')}" for use, line in uses if line["node_seconds"]]
+    of_time = f"Of the node time: {listed(shares)}." if shares else ""
+    said = [line.rstrip(".") + "." for line in saving_lines(cost)]
+    said += [row["text"].rstrip(".") + "." for row in results.events if row["event"] in BUDGET_EVENTS]
+    return ["## Cost", " ".join([_total(cost), of_time, *(f"{line[0].upper()}{line[1:]}" for line in said)])]
 
 
 def _total(cost: Json) -> str:

@@ -5,24 +5,26 @@ Always holds: only what the trials' files say is drawn; a figure whose data are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
-
 from matplotlib.figure import Figure
 
 from paramalloc.report.cost_figures import draw_cost_figures
 from paramalloc.report.curves_figure import draw_curves, finalist_curves, ranking_curves
-from paramalloc.report.knob import swept_knob
+from paramalloc.report.effects_figure import draw_effects
+from paramalloc.report.kills import draw_kills, killed_trials
+from paramalloc.report.knob import swept_knobs
 from paramalloc.report.knob_axis import KnobAxis
 from paramalloc.report.knob_figure import KnobFigure
 from paramalloc.report.learning_rates import draw_rates, rate_searches
 from paramalloc.report.load import SweepResults
+from paramalloc.report.pareto_figure import candidates, draw_pareto
+from paramalloc.report.pictures import Picture
 from paramalloc.report.sanity_figures import draw_sanity_figures
-from paramalloc.report.style import looks, save, style
+from paramalloc.report.style import Look, looks, save, style
 from paramalloc.report.token_lengths_figure import NAME as TOKEN_LENGTHS
 from paramalloc.report.token_lengths_figure import write_token_lengths
-from paramalloc.report.variants import bits_per_byte_factor, measure, variant_results
+from paramalloc.report.variants import VariantResult, bits_per_byte_factor, measure, variant_results
 from paramalloc.results import KILLED, ResultsFolder
+from paramalloc.sweep.selection import Comparison
 
 _RATES_CAPTION = (
     "dev loss after the ranking against learning rate; rings: each variant's best; crosses: runs that did not finish"
@@ -31,17 +33,8 @@ _CHECK_CAPTIONS = {
     "overfit": "memorizing a little text: loss against optimiser steps",
     "lr_find": "range test: loss while the learning rate rises",
 }
-Section = Literal["results", "sanity", "data", "cost"]
-SECTIONS: tuple[Section, ...] = get_args(Section)
 
-
-@dataclass(frozen=True)
-class Picture:
-    """One figure on disk, `figures/<name>.png` and `.svg`, and the section of the report that shows it."""
-
-    name: str
-    caption: str
-    section: Section = "results"
+Drawn = tuple[Picture, Figure]
 
 
 def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
@@ -60,32 +53,90 @@ def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
     return pictures + [Picture(name, caption, "cost") for name, caption in captions.items()]
 
 
-def make_figures(results: SweepResults) -> list[tuple[Picture, Figure]]:
-    """The figures of the results, not written yet; call it within `style()`."""
+def make_figures(results: SweepResults) -> list[Drawn]:
+    """The figures of the results, the most important first, not written yet; call it within `style()`."""
     config, variants = results.config, variant_results(results)
-    names, unit = [variant.name for variant in variants], measure(config)
-    appearance, knob = looks(names, config.baseline_name), swept_knob(config, results.plan)
-    drawn = []
-    against = KnobFigure(
-        axis=KnobAxis(knob, names, config.baseline_name),
-        variants=variants,
-        measure=unit,
-        looks=appearance,
-        bpb_per_log_ppl=bits_per_byte_factor(results, unit.dev),
-    ).draw()
-    if against:
-        killed = any(variant.ranking and variant.ranking.status == KILLED for variant in variants)
-        crosses = "; crosses: runs killed, at their last score on a slice of it" if killed else ""
-        caption = f"{unit.label} on all of dev against {knob.label}{crosses}"
-        drawn.append((Picture(f"ppl_vs_{knob.name}", caption), against))
-    for name, stage, curves in (
-        ("learning_curves", "ranking", ranking_curves(variants, unit)),
+    appearance = looks([variant.name for variant in variants], config.baseline_name)
+    against = _against_knobs(results, variants, appearance)
+    curves = curve_figures(results)
+    return [
+        *against[:1],
+        *curves,
+        *against[1:],
+        *_effects(results, appearance),
+        *_pareto(variants, appearance),
+        *_rates(results, variants, appearance),
+        *_kills(results, appearance),
+    ]
+
+
+def curve_figures(results: SweepResults) -> list[Drawn]:
+    """Learning curves alone: what there is to see while a sweep runs."""
+    config, variants, unit = results.config, variant_results(results), measure(results.config)
+    appearance = looks([variant.name for variant in variants], config.baseline_name)
+    stages = (
+        (
+            "learning_curves",
+            "ranking; crosses: ended early",
+            ranking_curves(variants, unit),
+        ),
         ("learning_curves_finalists", "finalists: mean and range over seeds", finalist_curves(variants, unit)),
-    ):
-        if curves:
-            picture = Picture(name, f"learning curves on a fixed slice of dev, {stage}")
-            drawn.append((picture, draw_curves(curves, config.baseline_name, unit, appearance)))
-    rates = draw_rates(rate_searches(results, variants), appearance)
-    if rates:
-        drawn.append((Picture("loss_vs_learning_rate", _RATES_CAPTION), rates))
+    )
+    return [
+        (
+            Picture(name, f"learning curves on a fixed slice of dev, {stage}"),
+            draw_curves(curves, config.baseline_name, unit, appearance),
+        )
+        for name, stage, curves in stages
+        if curves
+    ]
+
+
+def _against_knobs(results: SweepResults, variants: list[VariantResult], appearance: dict[str, Look]) -> list[Drawn]:
+    config, unit = results.config, measure(results.config)
+    drawn = []
+    for knob, names in swept_knobs(config, results.plan):
+        shown = [variant for variant in variants if variant.name in names]
+        figure = KnobFigure(
+            axis=KnobAxis(knob, names, config.baseline_name),
+            variants=shown,
+            measure=unit,
+            looks=appearance,
+            bpb_per_log_ppl=bits_per_byte_factor(results, unit.dev),
+        ).draw()
+        if figure:
+            killed = any(variant.ranking and variant.ranking.status == KILLED for variant in shown)
+            crosses = "; crosses: runs killed, at their last score on a slice of it" if killed else ""
+            caption = f"{unit.label} (left) and bits per byte (right) on all of dev against {knob.label}{crosses}"
+            drawn.append((Picture(f"ppl_vs_{knob.name}", caption), figure))
     return drawn
+
+
+def _effects(results: SweepResults, appearance: dict[str, Look]) -> list[Drawn]:
+    winner = results.decided("winner")
+    comparisons = [Comparison(**item) for item in winner["comparisons"]] if winner else []
+    if not comparisons:
+        return []
+    caption = "effect sizes with 95% intervals over seeds: right of zero is better than the baseline"
+    figure = draw_effects(comparisons, results.config.baseline_name, results.config.finalists, appearance)
+    return [(Picture("effects", caption), figure)]
+
+
+def _pareto(variants: list[VariantResult], appearance: dict[str, Look]) -> list[Drawn]:
+    length = max((v.latency_ms[0] for v in variants if v.latency_ms), key=int, default=None)
+    figure = draw_pareto(candidates(variants), length, appearance)
+    caption = (
+        "bits per byte on all of dev (mean ± sd) against what it costs; the line joins what nothing beats in both"
+    )
+    return [(Picture("pareto", caption), figure)] if figure else []
+
+
+def _rates(results: SweepResults, variants: list[VariantResult], appearance: dict[str, Look]) -> list[Drawn]:
+    figure = draw_rates(rate_searches(results, variants), appearance)
+    return [(Picture("loss_vs_learning_rate", _RATES_CAPTION), figure)] if figure else []
+
+
+def _kills(results: SweepResults, appearance: dict[str, Look]) -> list[Drawn]:
+    figure = draw_kills(killed_trials(results), appearance)
+    caption = "what the kill rule saw: how far above the baseline each killed trial was, at equal tokens"
+    return [(Picture("kills", caption, "kills"), figure)] if figure else []

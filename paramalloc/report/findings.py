@@ -6,13 +6,28 @@ Always holds: every sentence is computed from the result files; none is said tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from paramalloc.report.formats import listed, millions, percent, significant, span
+from paramalloc.report.knob import differing_knobs
 from paramalloc.report.learning_rates import edge_warnings, rate_searches
 from paramalloc.report.load import UNFINISHED, SweepResults
 from paramalloc.report.variants import VariantResult, measure
 from paramalloc.results import DIVERGED, FAILED, FINALISTS, FINISHED
+
+_KNOBS: dict[str, tuple[str, Callable[[Any], str]]] = {  # that a sweep could have varied: how to name and show them
+    "embedding_ratio": ("embedding share", "{:.0%} asked for".format),
+    "glu_expansion": ("SwiGLU expansion", "{:g} asked for".format),
+    "vocab_size": ("vocabulary", "{:,}".format),
+    "tied": ("head", lambda tied: "tied" if tied else "untied"),
+    "context_length": ("context length", "{:,}".format),
+    "batch_size": ("batch size", "{:,}".format),
+    "warmup_fraction": ("warm-up", "{:.0%} of a run".format),
+    "weight_decay": ("weight decay", "{:g}".format),
+    "beta2": ("AdamW's second beta", "{:g}".format),
+    "grad_clip": ("gradient clipping", "{:g}".format),
+}
 
 
 def missing(results: SweepResults, variants: list[VariantResult]) -> list[str]:
@@ -58,6 +73,7 @@ def limits(results: SweepResults, variants: list[VariantResult]) -> list[str]:
         *_kill_rule(results, variants),
         *(f"{warning[0].upper()}{warning[1:]}." for warning in results.plan["warnings"]),
         *_learning_rate(results, variants),
+        *_not_tuned(results),
         *_shapes(variants),
         *_shared_machine(results),
     ]
@@ -103,7 +119,19 @@ def _learning_rate(results: SweepResults, variants: list[VariantResult]) -> Iter
     elif len(rates) == 1 and len(results.config.variants) > 1:
         (rate,) = rates
         if not isinstance(rate, tuple):
-            yield f"The peak learning rate, {rate:g}, is the same for all variants and was tuned for none."
+            yield (
+                f"The peak learning rate is {rate:g} for all variants and was not searched for any of them: one may "
+                "sit further from its best rate than another."
+            )
+
+
+def _not_tuned(results: SweepResults) -> Iterator[str]:
+    """The knobs that are the same for all variants."""
+    first = results.config.variants[0]
+    knobs = first.model.model_dump() | first.training.model_dump()
+    varied = {*differing_knobs(results.config), "total_params"}
+    same = [f"{words} ({show(knobs[name])})" for name, (words, show) in _KNOBS.items() if name not in varied]
+    yield f"Not tuned, but the same for all variants: {listed(same)}."
 
 
 def _shapes(variants: list[VariantResult]) -> Iterator[str]:

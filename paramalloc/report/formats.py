@@ -82,6 +82,11 @@ def listed(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
+def count_of(number: int, noun: str) -> str:
+    """`1 variant`, `3 variants`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _exponent(value: float, digits: int = 16) -> int:
     """The power of ten of the first digit, once rounded to so many: 1 for 9.996 at three."""
     return math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}")))) if value else 0

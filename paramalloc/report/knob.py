@@ -6,7 +6,7 @@ not those asked for; with several knobs, or one that is no number, variants stan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,24 @@ class Knob:
     values: Mapping[str, float] | None
 
 
+def swept_knobs(config: SweepConfig, plan: Json) -> list[tuple[Knob, list[str]]]:
+    """The axes worth a figure, each with the names of the variants that stand along it, the baseline first.
+
+    One knob swept: that one, with all variants. Several: share and expansion each with the largest group of variants
+    that differ in nothing else, and all variants side by side.
+    """
+    names = [variant.name for variant in config.variants]
+    knobs = differing_knobs(config)
+    if len(knobs) == 1:
+        return [(swept_knob(config, plan), names)]
+    found = []
+    for name in _ACHIEVED:
+        group = _largest_group(config, name) if name in knobs else []
+        if len(group) > 1:
+            found.append((_achieved(name, plan, group), group))
+    return [*found, (swept_knob(config, plan), names)]
+
+
 def swept_knob(config: SweepConfig, plan: Json) -> Knob:
     """The axis along which this sweep's variants differ. `plan` is plan.json's content."""
     knobs = differing_knobs(config)
@@ -47,8 +65,7 @@ def swept_knob(config: SweepConfig, plan: Json) -> Knob:
     label = _LABELS.get(name, name)
     values = {variant.name: _flat(variant)[name] for variant in config.variants}
     if name in _ACHIEVED:
-        achieved = _ACHIEVED[name]
-        return Knob(achieved, label, {item["name"]: float(item[achieved]) for item in plan["variants"]})
+        return _achieved(name, plan, list(values))
     if not all(_is_number(value) for value in values.values()):
         return Knob(name, f"variant (differing in {name})", None)
     return Knob(name, label, values)
@@ -58,6 +75,21 @@ def differing_knobs(config: SweepConfig) -> list[str]:
     """Names of the model and training knobs that are not the same for every variant, in the schema's order."""
     flat = [_flat(variant) for variant in config.variants]
     return [name for name in flat[0] if any(knobs[name] != flat[0][name] for knobs in flat)]
+
+
+def _largest_group(config: SweepConfig, knob: str) -> list[str]:
+    """Variants that differ in this knob alone: the largest group, the baseline's where it is as large."""
+    groups: dict[str, list[str]] = {}
+    for variant in config.variants:
+        others = {name: value for name, value in _flat(variant).items() if name != knob}
+        groups.setdefault(repr(others), []).append(variant.name)
+    return max(groups.values(), key=len)
+
+
+def _achieved(name: str, plan: Json, variants: Sequence[str]) -> Knob:
+    field = _ACHIEVED[name]
+    values = {item["name"]: float(item[field]) for item in plan["variants"] if item["name"] in variants}
+    return Knob(field, _LABELS[name], values)
 
 
 def _flat(variant: Variant) -> dict[str, Any]:

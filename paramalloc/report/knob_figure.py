@@ -128,10 +128,10 @@ class KnobFigure:
                 axes.plot([beside] * len(values), values, ".", color=look.color, ms=4, mew=0, zorder=4)
 
     def _connect(self, axes: Axes, scores: Mapping[str, float]) -> None:
-        """A thin line through the points of a numeric axis, to show the shape and not to interpolate."""
-        if self.axis.knob.values is not None:
+        """A dotted line that leads the eye along a numeric axis; through two points there is nothing to follow."""
+        if self.axis.knob.values is not None and len(scores) > 2:
             points = sorted((self.axis.place(name), ppl) for name, ppl in scores.items())
-            axes.plot(*zip(*points, strict=True), "-", color="#bbbbbb", lw=0.8, zorder=1)
+            axes.plot(*zip(*points, strict=True), ":", color="#bbbbbb", lw=1, zorder=1)
 
     def _add_bits_per_byte(self, axes: Axes) -> None:
         factor = self.bpb_per_log_ppl

@@ -33,10 +33,10 @@ def scores_section(variants: list[VariantResult], one_tokenizer: bool) -> list[s
     if not finalists:
         return []
     if not any(_interval(variant, field) for variant in finalists for field in fields):
-        return ["### Final scores with intervals", _NONE]
+        return ["## Final scores with intervals", _NONE]
     rows = [[variant.label, *(_score(variant, field) for field in fields)] for variant in finalists]
     table = markdown_table(["finalist", *(_HEADS[field] for field in fields)], rows, left=1)
-    return ["### Final scores with intervals", f"{table}\n\n{_NOTE}"]
+    return ["## Final scores with intervals", f"{table}\n\n{_NOTE}"]
 
 
 def _score(variant: VariantResult, field: str) -> str:

@@ -7,8 +7,9 @@ figures; the baseline is black and heavier; a file holds no date.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from paramalloc.files import atomic_write
 from paramalloc.report.formats import significant
 
 DPI = 300
+_DRAWING = threading.RLock()
 WIDTH_INCHES = 3.5  # one column of a two-column page
 _LONGEST_NAME = 28
 GREY = "#444444"
@@ -70,9 +72,14 @@ class Look:
     order: int
 
 
-def style() -> AbstractContextManager[None]:
-    """Within it, figures are made and saved in the house style; afterwards matplotlib is as it was."""
-    return matplotlib.rc_context(_SETTINGS)
+@contextmanager
+def style() -> Iterator[None]:
+    """Within it, figures are made and saved in the house style; afterwards matplotlib is as it was.
+
+    matplotlib's settings are the whole process's, so one thread draws at a time.
+    """
+    with _DRAWING, matplotlib.rc_context(_SETTINGS):
+        yield
 
 
 def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
@@ -96,10 +103,17 @@ def new_figure(height_inches: float) -> Figure:
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write `name`.png and `name`.svg. Errors: OSError when the folder cannot be written."""
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
-        atomic_write(folder / f"{name}.{kind}", buffer.getvalue())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    atomic_write(folder / f"{name}.png", buffer.getvalue())
+    atomic_write(folder / f"{name}.svg", save_svg(figure))
+
+
+def save_svg(figure: Figure) -> bytes:
+    """The figure as an SVG document without a date."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 def scale_perplexity(axes: Axes, low: float, high: float) -> None:

@@ -73,7 +73,7 @@ class VariantResult:
         """Longest length that was measured and its median latency, over the finalists or else the ranking run."""
         lengths = [
             {length: value["p50"] for length, value in (metrics["latency_ms"] or {}).items() if value}
-            for metrics in self._measured
+            for metrics in self.measured
         ]
         longest = max((length for known in lengths for length in known), key=int, default=None)
         if longest is None:
@@ -83,11 +83,11 @@ class VariantResult:
     @property
     def tokens_per_second(self) -> float | None:
         """Median training speed, over the finalists or else the ranking run."""
-        known = [m["tokens_per_second"] for m in self._measured if m["tokens_per_second"] is not None]
+        known = [m["tokens_per_second"] for m in self.measured if m["tokens_per_second"] is not None]
         return median(known) if known else None
 
     @property
-    def _measured(self) -> list[Json]:
+    def measured(self) -> list[Json]:
         finals = [trial.metrics for trial in self.finished_finals]
         return finals or ([self.ranking_score] if self.ranking_score else [])
 

@@ -20,7 +20,9 @@ from paramalloc.errors import UserError
 from paramalloc.files import append_jsonl, atomic_write, read_json, write_json
 from paramalloc.forecast import forecast_as_json, make_forecast
 from paramalloc.plan import CorpusSize, Plan, StagePlan, make_plan, plan_as_json, stage_in_words, warnings
+from paramalloc.provenance import record_provenance
 from paramalloc.report import build_report
+from paramalloc.report.live import LivePage
 from paramalloc.report.token_lengths_figure import write_token_lengths
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.changes import Changes, compare
@@ -64,6 +66,7 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
         journal = Journal(folder, config.cost, display.say)
         _take_over(changes, journal)
         atomic_write(folder.sweep, dump_sweep(config))
+        record_provenance(folder)
         size = CorpusSize({v: len(tokens.train) for v, tokens in data.token_sets.items()}, estimated=False)
         estimate = forecast_as_json(make_forecast(plan, folder.root))
 
@@ -79,7 +82,8 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
             display.say(f"warning: {warning}")
         folder.report.unlink(missing_ok=True)  # of an earlier session that was stopped at its budget
         try:
-            with closing(journal), Session(config.name, data, folder, journal, display, verbose) as session:
+            session = Session(config.name, data, folder, journal, display, verbose)
+            with closing(journal), LivePage(folder), session:
                 verdict, failed = Stages(plan, session, next_stage).run()
         except BudgetReachedError:
             build_report(folder)

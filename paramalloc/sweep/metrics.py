@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from paramalloc.allocation import flops_per_token
@@ -121,13 +119,3 @@ def config_hash(config: SweepConfig, planned: VariantPlan) -> str:
         "evaluation": config.evaluation.model_dump(mode="json", exclude={"latency_runs"}),
     }
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
-
-
-def git_sha(folder: Path) -> str | None:
-    """Commit of the code in `folder`, with `-dirty` where files differ from it; None outside a git checkout."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() or None

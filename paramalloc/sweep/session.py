@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 
 from paramalloc.plan import Plan
+from paramalloc.provenance import git_sha
 from paramalloc.results import FAILED, ResultsFolder
 from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.gauges import Gauges, readings
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.metrics import git_sha
 from paramalloc.sweep.nodes import NodeWatch
 from paramalloc.sweep.price_watch import PriceWatch
 from paramalloc.sweep.ray_session import Cluster, is_cluster, ray_session

@@ -70,6 +70,7 @@ def trial(tmp_path: Path, sweep: SweepConfig) -> TrialFolder:
             "tokens": 12_345,
             "epochs_over_corpus": 0.5,
             "total_params": SHAPE.total_params,
+            "embedding_share": SHAPE.embedding_share,
             **asdict(SHAPE),
             **scores,
         },

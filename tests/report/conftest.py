@@ -252,7 +252,10 @@ class Sweep:
             f"{variant} killed at {tokens / 1e6:.2f}M tokens: {gap_ppl:.1f} above "
             f"{self.config.baseline_name} for 1.00M tokens"
         )
-        self.decision("kill", RANKING, trial=variant, variant=variant, tokens=tokens, gap_ppl=gap_ppl, text=text)
+        seen = {"dev_ppl": 300.0 + gap_ppl, "baseline": self.config.baseline_name, "baseline_dev_ppl": 300.0}
+        rule = {"for_tokens": 1_000_000, "margin_ppl": 0.5, "window_tokens": 1_000_000}
+        about = {"trial": variant, "variant": variant, "tokens": tokens, "gap_ppl": gap_ppl, "text": text}
+        self.decision("kill", RANKING, **about, **seen, **rule)
         append_jsonl(self.folder.events, {"event": "trial_killed", "time": self.clock, "text": text})
 
     def promote(self, ranking_scores: dict[str, float]) -> None:

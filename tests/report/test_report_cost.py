@@ -94,7 +94,7 @@ def test_figures_are_drawn_of_what_was_spent_and_sampled(
     build_report(sweep.folder)
     drawn = {path.stem for path in sweep.folder.figures.glob("*.svg")}
     assert drawn & {"spending", "prices", "usd_vs_bpb"} == {"spending", "prices"}  # one variant is no comparison
-    assert "(figures/prices.png)" in sweep.folder.report.read_text()
+    assert "(figures/prices.png)" in sweep.folder.results_page.read_text()
 
 
 def test_a_machine_that_costs_nothing_has_no_figure_of_money(

@@ -48,7 +48,10 @@ def points(lines: list[Line2D]) -> dict[float, float]:
 
 def test_png_at_300_dpi_and_half_a_page_wide_and_svg_without_a_date(embed_report: ResultsFolder) -> None:
     names = {path.name for path in embed_report.figures.iterdir()}
-    stems = ("ppl_vs_embedding_share", "learning_curves", "learning_curves_finalists", "spending", "usd_vs_bpb")
+    stems = (
+        "ppl_vs_embedding_share", "learning_curves", "learning_curves_finalists", "effects", "pareto", "kills",
+        "spending", "usd_vs_bpb",
+    )  # fmt: skip
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
     for stem in stems:
         with Image.open(embed_report.figures / f"{stem}.png") as image:

@@ -68,7 +68,9 @@ def test_the_report_says_edges_and_the_rates_that_were_used(sweep: Any) -> None:
     said = "\n".join(findings.limits(results, variants))
     assert "emb25 did best at the highest learning rate" in said
     assert "tuned for none" not in said
-    assert "Peak learning rate 0.001 to 0.004." in render_report(results, [])
+    assert "Peak learning rates tried: 0.001, 0.002 and 0.004; a variant stands for its best." in render_report(
+        results, []
+    )
 
 
 def test_a_single_rate_is_no_search(embed_sweep: Any) -> None:

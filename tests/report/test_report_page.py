@@ -17,14 +17,14 @@ from paramalloc.errors import EXIT_USER_ERROR
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.report import build_report
 from paramalloc.report.load import load_results
-from paramalloc.report.markdown import render_report
+from paramalloc.report.results_page import render_everything
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
 
 DASH = "\N{EN DASH}"
 
 
 def page(sweep: Any) -> str:
-    return render_report(load_results(sweep.folder), [])
+    return render_everything(load_results(sweep.folder), [])
 
 
 def table_rows(text: str) -> dict[str, list[str]]:
@@ -64,16 +64,16 @@ def test_a_killed_variant_has_dashes_for_scores_and_no_slice_score_among_them(em
     assert "A run that was killed or did not finish has none" in text
 
 
-def test_decisions_cost_and_setup_are_there(embed_report: ResultsFolder) -> None:
-    text = embed_report.report.read_text()
+def test_decisions_cost_and_setup_are_there(embed_report: ResultsFolder, embed_sweep: Any) -> None:
+    text = page(embed_sweep)
     assert "emb45 killed at 1.75M tokens: 19.3 above emb35 for 1.00M tokens" in text
     assert "finalists: emb35 and emb25 (emb25 is the best challenger" in text
-    against = next(x for x in text.split("## Decisions")[1].splitlines() if x.startswith("| emb25 |"))
+    against = next(x for x in text.split("### Each challenger")[1].splitlines() if x.startswith("| emb25 |"))
     gain = 1 - ((76.6 * 77.1 * 77.3) / (81.2 * 82.1 * 81.8)) ** (1 / 3)
     low, high = (float(end) / 100 for end in re.search(r"\| \+([\d.]+)% to \+([\d.]+)% \|", against).groups())
     assert f"| {gain:+.1%} |" in against
     assert 0 < low < gain < high < 2 * gain
-    assert re.search(r"\| better \| 1\.04. \| 1\.00. \| yes \|$", against)
+    assert re.search(r"\| better \| \d+% \| 1\.04. \| 1\.00. \| yes \|$", against)
     cost = read_json(embed_report.cost_summary)
     assert f"Total ${cost['total_usd']:.2f} of a budget of $50.00: 5.00 node-hours" in text
     assert table_rows(text)["killed by rule"] == ["$0.13", "0:15:00", "5%"]
@@ -84,9 +84,14 @@ def test_decisions_cost_and_setup_are_there(embed_report: ResultsFolder) -> None
 
 
 def test_links_are_relative_and_lead_somewhere(embed_report: ResultsFolder) -> None:
-    links = re.findall(r"\]\(([^)]+)\)", embed_report.report.read_text())
-    assert len(links) == 5
-    assert all((embed_report.root / link).is_file() for link in links)
+    first, all_of_it = (
+        re.findall(r"\]\(([^)]+)\)", path.read_text()) for path in (embed_report.report, embed_report.results_page)
+    )
+    assert first == [
+        "figures/ppl_vs_embedding_share.png", "figures/learning_curves.png", "RESULTS.md", "report.html",
+    ]  # fmt: skip
+    assert {f"figures/{path.name}" for path in embed_report.figures.glob("*.png")} <= {*all_of_it}
+    assert all((embed_report.root / link).is_file() for link in first + all_of_it)
 
 
 def test_the_same_files_give_the_same_bytes_wherever_they_lie(embed_report: ResultsFolder, tmp_path: Path) -> None:
@@ -146,7 +151,7 @@ def test_one_seed_is_never_called_beyond_noise(new_sweep: Callable[..., Any], sh
     sweep.close(fixed_usd_per_hour=0.0)
     text = page(sweep)
     assert "| emb25 | -2.5% |" in text
-    assert re.search(rf"\| {DASH} \| {DASH} \| unknown \|.*\| no \|$", text, re.MULTILINE)
+    assert re.search(rf"\| {DASH} \| {DASH} \| unknown \| {DASH} \|.*\| no \|$", text, re.MULTILINE)
     assert "on machines that cost nothing (`cost.fixed_usd_per_hour` is 0)" in text
 
 

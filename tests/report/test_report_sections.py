@@ -14,7 +14,7 @@ from paramalloc.data.manifest import length_summary
 from paramalloc.files import append_jsonl, read_json, write_json
 from paramalloc.report import build_report
 from paramalloc.report.load import load_results
-from paramalloc.report.markdown import render_report
+from paramalloc.report.results_page import render_everything
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
 
 LENGTHS = {"train": {100: 750, 1000: 250}, "dev": {60: 20}, "test": {70: 10}}
@@ -30,6 +30,7 @@ def manifest(*vocab_sizes: int, dropped: int = 0) -> dict[str, Any]:
     }
     return {
         "corpus": "wikitext-103",
+        "settings": {"documents": "article"},
         "source": {"repository": "Salesforce/wikitext", "revision": "b08601e04326c79d", "licence": "CC BY-SA 3.0"},
         "overlap": {"train_documents": 1000, "dropped_documents": dropped},
         "splits": sizes,
@@ -49,7 +50,7 @@ def lr_find(message: str) -> dict[str, Any]:
 
 
 def page(folder: ResultsFolder) -> str:
-    return render_report(load_results(folder), [])
+    return render_everything(load_results(folder), [])
 
 
 def row(text: str, first_cell: str, heading: str) -> list[str]:
@@ -68,17 +69,17 @@ def folder(embed_report: ResultsFolder, tmp_path: Path) -> ResultsFolder:
 def test_scores_have_the_mean_interval_of_the_seeds(folder: ResultsFolder) -> None:
     text = page(folder)
     ppl = (76.6 + 77.1 + 77.3) / 3
-    assert row(text, "emb25", "### Final scores")[0] == f"{ppl:.2f} [{0.98 * ppl:.2f}, {1.03 * ppl:.2f}]"
+    assert row(text, "emb25", "## Final scores")[0] == f"{ppl:.2f} [{0.98 * ppl:.2f}, {1.03 * ppl:.2f}]"
     test = 1.04 * ppl
-    assert row(text, "emb25", "### Final scores")[2] == f"{test:.2f} [{0.98 * test:.2f}, {1.03 * test:.2f}]"
-    assert "| emb45 |" not in text.split("### Final scores")[1].split("##")[0]  # killed: no final score
+    assert row(text, "emb25", "## Final scores")[2] == f"{test:.2f} [{0.98 * test:.2f}, {1.03 * test:.2f}]"
+    assert "| emb45 |" not in text.split("## Final scores")[1].split("##")[0]  # killed: no final score
     assert "not the choice of the seed" in text
 
 
 def test_without_intervals_the_score_stands_alone_or_the_reason_is_given(folder: ResultsFolder) -> None:
     runs = [folder.trial(FINALISTS, f"{name}-seed{seed}").metrics for name in ("emb25", "emb35") for seed in range(3)]
     write_json(runs[0], read_json(runs[0]) | {"dev_ppl_ci95": None})
-    assert row(page(folder), "emb25", "### Final scores")[0] == "77.00"
+    assert row(page(folder), "emb25", "## Final scores")[0] == "77.00"
     for run in runs:
         metrics = read_json(run)
         write_json(run, metrics | dict.fromkeys((name for name in metrics if name.endswith("ci95")), None))
@@ -104,15 +105,16 @@ def test_checks_and_text_have_sections_with_their_figures(folder: ResultsFolder)
     write_json(folder.lr_find("emb35"), lr_find("emb35: learning rate 0.001 suggested"))
     write_json(folder.manifest, manifest(16_000, dropped=50))
     build_report(folder)
-    text = folder.report.read_text()
+    text = folder.results_page.read_text()
     sanity, data = text.split("## Sanity")[1].split("## Data")
     assert "- emb35: memorized 1,024 tokens\n- **failed:** emb25: the loss is stuck\n- emb35: learning rate" in sanity
     assert re.findall(r"\]\(([^)]+)\)", sanity) == ["figures/overfit.png", "figures/lr_find-emb35.png"]
     assert "wikitext-103 (Salesforce/wikitext at revision b08601e04326; licence CC BY-SA 3.0)." in data
+    assert "tokens at a vocabulary of 16,000 (a document is an article)." in page(folder)
     assert "50 training documents (5.0%) held text of dev or test and were left out." in data
     assert "25.0% are longer than a context of 512 tokens." in data
     assert row(text, "train", "## Data") == ["16,000", "1,000", "2.50", "1,234,567", "4.32", "100"]
-    assert "(figures/token_lengths.png)" in data.split("## Cost")[0]
+    assert "(figures/token_lengths.png)" in data.split("## The bill")[0]
     assert all((folder.root / link).is_file() for link in re.findall(r"\]\(([^)]+)\)", text))
 
 

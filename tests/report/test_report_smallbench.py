@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paramalloc.report.load import load_results
-from paramalloc.report.markdown import render_report
+from paramalloc.report.results_page import render_results
 from paramalloc.report.smallbench import smallbench_section
 from paramalloc.report.variants import variant_results
 from paramalloc.results import FINALISTS, RANKING
@@ -31,7 +31,7 @@ def test_a_row_for_each_task_and_finalist_with_means_over_seeds(new_sweep: Calla
     rows = [line for line in table.splitlines() if line.startswith("| sst2")]
     assert rows == ["| sst2 | emb35 | 200 | 55.0% ± 3.5% | 53.0% | 0.600 | 0.520 |"]  # emb25 has not been a finalist
     assert "no variant is ranked by it" in table
-    assert "## SmallBench" in render_report(results, [])
+    assert "## SmallBench" in render_results(results, [])
 
 
 def test_there_is_no_section_without_probes(embed_sweep: Any) -> None:

@@ -1,0 +1,52 @@
+"""The report's section on kills: each with its margin, what it spared, and whether an audit bore it out.
+
+Always holds: nothing is said of a kill's rightness but by an audit, a killed trial that was run on to its end.
+"""
+
+from __future__ import annotations
+
+from paramalloc.report.blocks import markdown_table
+from paramalloc.report.formats import DASH, count_of, millions, percent, significant, usd
+from paramalloc.report.kills import KilledTrial, killed_trials
+from paramalloc.report.load import SweepResults
+
+_HEADS = [
+    "trial", "killed at", "dev PPL", "above the baseline", "margin", "for tokens", "tokens saved", "USD saved",
+    "audit",
+]  # fmt: skip
+
+
+def kills_section(results: SweepResults, gallery: str) -> list[str]:
+    """Heading, table, what an audit found, and the figure; nothing where nothing was killed."""
+    killed = killed_trials(results)
+    if not killed:
+        return []
+    table = markdown_table(_HEADS, [_row(kill) for kill in killed], left=1)
+    return ["## Kills", table, _note(results, killed), gallery]
+
+
+def _row(kill: KilledTrial) -> list[str]:
+    row = kill.row
+    return [
+        kill.trial,
+        f"{millions(row['tokens'])} tokens",
+        significant(row.get("dev_ppl")),
+        DASH if row.get("gap_ppl") is None else f"{significant(row['gap_ppl'], 3)} PPL",
+        DASH if row.get("margin_ppl") is None else f"{row['margin_ppl']:g} PPL",
+        DASH if row.get("for_tokens") is None else millions(row["for_tokens"]),
+        DASH if kill.saved_tokens is None else millions(kill.saved_tokens),
+        usd(kill.saved_usd),
+        DASH if kill.audit is None else "right" if kill.audit["kill_was_right"] else "**wrong**",
+    ]
+
+
+def _note(results: SweepResults, killed: list[KilledTrial]) -> str:
+    known = [kill.saved_tokens for kill in killed if kill.saved_tokens is not None]
+    planned = sum(trial["budget_tokens"] or 0 for trial in results.cost["by_trial"]) if results.cost else 0
+    said = []
+    if known and planned:
+        share = percent(sum(known) / planned)
+        said.append(f"{count_of(len(killed), 'kill')} spared {millions(sum(known))} tokens, {share} of all planned.")
+    audits = [kill.audit["text"].rstrip(".") + "." for kill in killed if kill.audit]
+    said += audits or ["No killed trial was run on to its end, so whether a kill was right is not known."]
+    return " ".join([*said, "Perplexities are on the slice of dev, at equal tokens."])

@@ -1,0 +1,168 @@
+"""Equal budgets, kills with their audits, effects and the Pareto front, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
+from paramalloc.report.budgets_section import at_equal_budgets, budgets_section, finalist_runs
+from paramalloc.report.discussion import discussion
+from paramalloc.report.figures import make_figures
+from paramalloc.report.formats import DASH
+from paramalloc.report.kills import killed_trials
+from paramalloc.report.kills_section import kills_section
+from paramalloc.report.load import load_results
+from paramalloc.report.pareto_figure import front
+from paramalloc.report.style import style
+from paramalloc.report.variants import variant_results
+from paramalloc.results import FINALISTS, RANKING
+
+
+def test_at_equal_flops_the_cheaper_model_is_read_at_more_tokens(embed_sweep: Any) -> None:
+    results = load_results(embed_sweep.folder)
+    tokens, flops = at_equal_budgets(results, finalist_runs(variant_results(results)))
+    plans = {item["name"]: item for item in results.plan["variants"]}
+    cost = {name: plans[name]["flops_per_token"] for name in ("emb35", "emb25")}
+    end = plans["emb35"]["final"]["tokens"]
+    assert (tokens.amount, flops.amount) == (end, min(cost.values()) * end)
+    dear, cheap = sorted(cost, key=lambda name: -cost[name])
+    at = flops.amount / cost[dear]
+    for seed in range(3):
+        rows = read_jsonl(embed_sweep.folder.trial(FINALISTS, f"{dear}-seed{seed}").history)
+        before = max((row for row in rows if row["tokens"] <= at), key=lambda row: row["tokens"])
+        after = min((row for row in rows if row["tokens"] > at), key=lambda row: row["tokens"])
+        share = math.log(at / before["tokens"]) / math.log(after["tokens"] / before["tokens"])
+        loss = (1 - share) * math.log(before["dev_ppl"]) + share * math.log(after["dev_ppl"])
+        reading = flops.readings[dear][seed]
+        assert reading.interpolated
+        assert reading.value == pytest.approx(math.exp(loss))
+        assert not flops.readings[cheap][seed].interpolated
+        assert not tokens.readings[dear][seed].interpolated
+
+
+def test_bytes_are_a_budget_of_their_own_only_across_tokenizers(new_sweep: Callable[..., Any]) -> None:
+    sweep = new_sweep([{"name": "v16k", "vocab_size": 16_000}, {"name": "v8k", "vocab_size": 8_000}])
+    sweep.begin(shapes=dict.fromkeys(("v16k", "v8k"), (220, 11, 11, 584, 0.35, 2.65)))
+    for name in ("v16k", "v8k"):
+        sweep.trial(FINALISTS, name, final_ppl=80.0)
+    sizes = [
+        {"vocab_size": size, "splits": {"train": {"bytes_per_token": each}}}
+        for size, each in ((16_000, 4.0), (8_000, 3.0))
+    ]
+    write_json(sweep.folder.manifest, {"vocabularies": sizes, "settings": {"documents": None}})
+    results = load_results(sweep.folder)
+    found = {one.budget.name: one for one in at_equal_budgets(results, finalist_runs(variant_results(results)))}
+    assert list(found) == ["tokens", "FLOPs", "bytes"]
+    end = results.plan["variants"][0]["final"]["tokens"]
+    assert found["bytes"].amount == 3.0 * end  # v8k has read fewer bytes in as many tokens
+    assert found["bytes"].readings["v16k"][0].interpolated
+
+
+def test_the_section_marks_what_was_interpolated_and_needs_two_variants(
+    embed_sweep: Any, new_sweep: Callable[..., Any], shares: list[dict[str, Any]]
+) -> None:
+    results = load_results(embed_sweep.folder)
+    text = "\n".join(budgets_section(results, variant_results(results)))
+    finalists = text.split("### Finalists")[1]
+    assert re.search(rf"\| emb35 \(baseline\) \| [\d.]+ ± [\d.]+ \| {DASH} \|", finalists)
+    assert "\N{TILDE OPERATOR}" in finalists.split("Dev perplexity")[0]
+    assert "With one tokenizer equal tokens are equal bytes" in text
+    lone = new_sweep(shares[:2])
+    lone.begin()
+    lone.trial(RANKING, "emb35", final_ppl=312.0)
+    results = load_results(lone.folder)
+    assert budgets_section(results, variant_results(results)) == []
+
+
+@pytest.fixture
+def killed(new_sweep: Callable[..., Any], shares: list[dict[str, Any]]) -> Any:
+    sweep = new_sweep(shares[:2])
+    sweep.begin()
+    sweep.trial(RANKING, "emb35", final_ppl=300.0)
+    sweep.kill("emb25", 1_750_000, 4.25)
+    sweep.trial(RANKING, "emb25", final_ppl=330.0, status="killed", until_tokens=1_750_000)
+    sweep.close()
+    cost = read_json(sweep.folder.cost_summary)
+    (line,) = cost["savings"]["kill_rule_against_running_on"]["by_trial"]
+    line |= {"tokens_not_trained": 3_250_000, "usd": 0.12}
+    for trial in cost["by_trial"]:
+        trial["budget_tokens"] = 5_000_000
+    write_json(sweep.folder.cost_summary, cost)
+    return sweep
+
+
+def test_a_kill_is_told_with_its_curve_margin_and_savings(killed: Any) -> None:
+    results = load_results(killed.folder)
+    (kill,) = killed_trials(results)
+    curves = {name: read_jsonl(killed.folder.trial(RANKING, name).history) for name in ("emb35", "emb25")}
+    baseline = {row["tokens"]: row["dev_ppl"] for row in curves["emb35"]}
+    assert dict(kill.gaps) == {r["tokens"]: r["dev_ppl"] - baseline[r["tokens"]] for r in curves["emb25"]}
+    heading, table, note, gallery = kills_section(results, "GALLERY")
+    assert (heading, gallery) == ("## Kills", "GALLERY")
+    row = table.splitlines()[-1].strip("| ").split(" | ")
+    assert row == ["emb25", "1.75M tokens", "304.2", "4.25 PPL", "0.5 PPL", "1.00M", "3.25M", "$0.12", DASH]
+    assert "1 kill spared 3.25M tokens, 32.5% of all planned." in note  # of two runs of 5M
+    assert "whether a kill was right is not known" in note
+
+
+@pytest.mark.parametrize(("right", "word"), [(True, "right"), (False, "**wrong**")])
+def test_an_audit_tells_whether_a_kill_was_right(killed: Any, right: bool, word: str) -> None:
+    text = "emb25 was run on to its end: 310.0 against 300.0 of emb35"
+    audit = {
+        "decision": "audit",
+        "stage": "audit",
+        "of_stage": RANKING,
+        "trial": "emb25",
+        "variant": "emb25",
+        "dev_ppl": 310.0,
+    }
+    append_jsonl(killed.folder.decisions, audit | {"baseline_dev_ppl": 300.0, "kill_was_right": right, "text": text})
+    _, table, note, _ = kills_section(load_results(killed.folder), "")
+    assert table.splitlines()[-1].endswith(f"| {word} |")
+    assert f"{text}." in note
+    assert "not known" not in note
+
+
+def test_the_kill_figure_has_the_gap_the_margin_and_the_window(killed: Any) -> None:
+    with style():
+        figure = {picture.name: figure for picture, figure in make_figures(load_results(killed.folder))}["kills"]
+    (axes,) = figure.axes
+    (kill,) = killed_trials(load_results(killed.folder))
+    lines = {line.get_label(): line for line in axes.lines}
+    assert [tuple(point) for point in lines["gap"].get_xydata()] == [(t / 1e6, gap) for t, gap in kill.gaps]
+    assert set(lines["margin 0.5 PPL"].get_ydata()) == {0.5}
+    (window,) = axes.patches
+    assert (window.get_x(), window.get_x() + window.get_width()) == pytest.approx((0.75, 1.75))
+    assert axes.get_ylim()[1] > kill.gaps[-1][1]
+
+
+def test_the_front_has_those_that_nothing_beats_in_both() -> None:
+    points = {"slow": (3.0, 1.0), "middle": (2.0, 1.1), "fast": (1.0, 1.3), "beaten": (2.5, 1.2), "twin": (2.0, 1.1)}
+    assert front(points) == ["fast", "middle", "slow"]
+    assert front({}) == []
+
+
+def test_effects_are_those_of_the_verdict(embed_sweep: Any) -> None:
+    results = load_results(embed_sweep.folder)
+    with style():
+        figure = {picture.name: figure for picture, figure in make_figures(results)}["effects"]
+    (axes,) = figure.axes
+    (item,) = results.decided("winner")["comparisons"]
+    bar, point = axes.lines[-2:]
+    assert list(bar.get_xdata()) == [100 * item["low"], 100 * item["high"]]
+    assert list(point.get_xdata()) == [100 * item["improvement"]]
+
+
+def test_the_discussion_says_what_seeds_can_tell_and_waits_for_the_verdict(embed_sweep: Any, killed: Any) -> None:
+    results = load_results(embed_sweep.folder)
+    text = "\n".join(discussion(results, variant_results(results)))
+    assert "With 3 seeds a true improvement has to be about" in text
+    assert "emb25 100% and emb35 0%" in text or "emb25 99% and emb35 1%" in text
+    assert "At equal training FLOPs instead of equal tokens the order is the same" in text
+    unfinished = load_results(killed.folder)
+    assert discussion(unfinished, variant_results(unfinished)) == []
