@@ -8,13 +8,13 @@ Each function yields `Finding`s; `doctor.py` runs and prints them.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cluster.aws import Clients
 from cluster.wanted import MachineType, Storage, Wanted
 
-Clients = Callable[[str], Any]
 SSM_PREFIX = "resolve:ssm:"
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster import ClusterError, doctor
+from cluster import ClusterError, aws, doctor
 from cluster.__main__ import main
 from cluster.account import Finding
 from cluster.doctor import examine
@@ -171,7 +171,7 @@ def test_without_credentials_that_is_the_only_complaint_about_aws(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     problems = [
-        finding for finding in examine(doctor.clients("us-east-1"), wanted, storage) if finding.state == "problem"
+        finding for finding in examine(aws.clients("us-east-1"), wanted, storage) if finding.state == "problem"
     ]
     assert [problem.subject for problem in problems] == ["credentials"]
     assert "aws configure" in problems[0].mend
