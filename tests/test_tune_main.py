@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tune_main
-from paramalloc.sweep.lock import sole_driver
+from paramalloc.storage.lock import sole_driver
 from paramalloc.sweep.stopped import BudgetReachedError, SweepStoppedError
 
 SWEEP = """
