@@ -47,7 +47,7 @@ class Outcome:
     instances_left: list[str] = field(default_factory=list)  # after `ray down`
     processes_left: list[str] = field(default_factory=list)
     listening: set[str] = field(default_factory=set)  # addresses
-    written: str = ""  # all that the commands printed and all that machines and results hold in text
+    written: dict[str, str] = field(default_factory=dict)  # by name: what commands printed, results, all logs
     secrets: tuple[str, ...] = ()
 
     @property
@@ -105,7 +105,7 @@ def _free_port() -> str:
 def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     """All of it, in order."""
     clock, cluster_file = Clock(), str(laptop.cluster_file)
-    outcome = Outcome(ResultsFolder(laptop.home / "undisturbed"), ResultsFolder(machines.root / "results"))
+    outcome = Outcome(ResultsFolder(laptop.home / "undisturbed"), ResultsFolder(laptop.home / "fetched"))
     undisturbed = laptop.start("python", "tune_main.py", str(SWEEP), "--results", str(outcome.undisturbed.root))
     laptop.run("python", "-m", "cluster", "setup", cluster_file, "--storage", STORAGE, "--ssh-from", SSH_FROM)
     clock.step("cluster setup")
@@ -114,14 +114,18 @@ def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     clock.step("ray up: the head")
     assert undisturbed.wait(PATIENCE_SECONDS) == 0, laptop.said
     clock.step("the rest of an undisturbed run of the sweep, begun before")
-    command = f"python tune_main.py sweeps/cluster.yaml --results {outcome.results.root}"
-    sweep = laptop.start("ray", "exec", cluster_file, f"cd paramalloc && RAY_ADDRESS=auto {command}")
-    _take_a_machine(aws, machines, outcome, clock)
+    command = f"RAY_ADDRESS=auto python tune_main.py sweeps/cluster.yaml --storage {STORAGE}"
+    sweep = laptop.start("ray", "exec", cluster_file, f"cd paramalloc && {command}")
+    (head,) = _alive(aws)
+    on_head = ResultsFolder(machines[head].home / "paramalloc" / "results" / "cluster")
+    outcome.reclaimed = _take_a_machine(aws, machines, on_head, clock)
     assert sweep.wait(PATIENCE_SECONDS) == 0, laptop.said
     clock.step("the rest of the sweep")
     outcome.listening = _listening(machines.processes())
     wait_until(lambda: len(_alive(aws)) == 1, "idle workers go")
     clock.step("idle workers gone")
+    laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", "--to", str(outcome.results.root))
+    clock.step("results fetched from S3")
     outcome.written = _everything_written(machines.root, laptop)
     outcome.secrets = (SECRET, laptop.auth_token)
     laptop.run("ray", "down", "-y", cluster_file)
@@ -133,17 +137,17 @@ def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     return outcome
 
 
-def _take_a_machine(aws: Aws, machines: Machines, outcome: Outcome, clock: Clock) -> None:
-    """A spot notice for the machine that trains `base`; when its time is up, EC2 takes it."""
+def _take_a_machine(aws: Aws, machines: Machines, results: ResultsFolder, clock: Clock) -> str:
+    """A spot notice for the machine that trains `base`; when its time is up, EC2 takes it. Returns its Ray node."""
 
     def events(kind: str) -> list[dict[str, Any]]:
-        return [row for row in outcome.events if row["event"] == kind]
+        return [row for row in read_jsonl(results.events) if row["event"] == kind]
 
     wait_until(lambda: events("trial_start"), "a worker begins a trial")
     clock.step("the sweep starts, a worker comes, a trial begins")
-    wait_until(lambda: read_jsonl(outcome.results.trial(RANKING, TRIAL).history), "the first evaluation")
-    outcome.reclaimed = next(row["node"] for row in events("trial_start") if row["trial"] == TRIAL)
-    machine, deadline = machines.holding(outcome.reclaimed), time.time() + NOTICE_SECONDS
+    wait_until(lambda: read_jsonl(results.trial(RANKING, TRIAL).history), "the first evaluation")
+    node: str = next(row["node"] for row in events("trial_start") if row["trial"] == TRIAL)
+    machine, deadline = machines.holding(node), time.time() + NOTICE_SECONDS
     machine.metadata.spot_notice("terminate", deadline)
     wait_until(lambda: events("trial_preempted"), "the trial leaves")
     clock.step("a spot notice, seen by the agent; the trial saves and leaves")
@@ -151,8 +155,8 @@ def _take_a_machine(aws: Aws, machines: Machines, outcome: Outcome, clock: Clock
     _ec2(aws).terminate_instances(InstanceIds=[machine.name])
     clock.step("EC2 takes the machine")
     wait_until(lambda: events("trial_resumed"), "the trial carries on elsewhere")
-    wait_until(lambda: len(aws.launches) > 2 and len(_alive(aws)) == 3, "a replacement")
-    clock.step("a replacement comes")
+    clock.step("a replacement comes, the trial carries on")
+    return node
 
 
 def _ec2(aws: Aws) -> Any:
@@ -176,7 +180,8 @@ def _listening(processes: list[psutil.Process]) -> set[str]:
     return found
 
 
-def _everything_written(root: Path, laptop: Laptop) -> str:
+def _everything_written(root: Path, laptop: Laptop) -> dict[str, str]:
     """What the commands printed, the results, and the logs of Ray and the agents on all machines."""
-    files = [*root.glob("results/**/*"), *root.glob("m*/home/*.log"), *root.glob("m*/home/t/ray/*/logs/**/*")]
-    return laptop.said + "".join(path.read_text(errors="replace") for path in files if path.is_file())
+    places = ("laptop/*.log", "laptop/fetched/**/*", "m*/home/*.log", "m*/home/t/ray/session_2*/logs/**/*")
+    files = [path for place in places for path in root.glob(place) if path.is_file()]
+    return {str(path.relative_to(root)): path.read_text(errors="replace") for path in files}

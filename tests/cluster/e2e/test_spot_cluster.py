@@ -9,7 +9,8 @@ import pytest
 
 from cost.invariants import check
 from paramalloc.files import read_json
-from tests.cluster.e2e.ec2 import SPOT_USD_PER_HOUR
+from tests.chaos.checks import differences
+from tests.cluster.e2e.ec2 import ON_DEMAND_USD_PER_HOUR, SPOT_USD_PER_HOUR
 from tests.cluster.e2e.story import Outcome, simulation, tell
 from tests.sweep.outcomes import numbers
 
@@ -56,27 +57,36 @@ def test_every_machine_is_closed_encrypted_and_tagged(outcome: Outcome) -> None:
 
 def test_the_trial_on_the_reclaimed_machine_loses_nothing(outcome: Outcome) -> None:
     (left,), (resumed,) = of(outcome, "trial_preempted"), of(outcome, "trial_resumed")
-    assert (left["node"], left["tokens"]) == (outcome.reclaimed, resumed["tokens"])
-    assert resumed["tokens"] > 0
-    assert resumed["node"] != outcome.reclaimed
+    assert (left["trial"], left["node"]) == (resumed["trial"], outcome.reclaimed)
+    assert left["tokens"] == resumed["tokens"] > 0
+    began = [row["node"] for row in of(outcome, "trial_start") if row["trial"] == left["trial"]]
+    assert began[0] == outcome.reclaimed
+    assert outcome.reclaimed not in began[1:]
     assert [row["node"] for row in of(outcome, "node_down") if row["why"] == "aws"] == [outcome.reclaimed]
 
 
 def test_the_numbers_are_those_of_an_undisturbed_run(outcome: Outcome) -> None:
-    assert numbers(outcome.results) == numbers(outcome.undisturbed)
+    found, expected = ({**numbers(folder)} for folder in (outcome.results, outcome.undisturbed))
+    for value in (*found.values(), *expected.values()):
+        if isinstance(value, dict):
+            value.pop("git_sha", None)  # the machines get the code, and no repository
+    assert list(differences(found, expected)) == []
 
 
 def test_the_bill_adds_up_and_what_ec2_took_is_free(outcome: Outcome) -> None:
     summary = read_json(outcome.results.cost_summary)
     check(summary)
     machines = {node["node"]: node for node in summary["by_node"]}
-    assert [node["lifecycle"] for node in machines.values()] == ["on-demand", "spot", "spot", "spot"]
+    assert [node["lifecycle"] for node in machines.values() if node["kind"] == "head"] == ["on-demand"]
+    assert {node["lifecycle"] for node in machines.values() if node["kind"] == "worker"} == {"spot"}
+    assert len(machines) >= 3  # and more where an idle one has gone before it was needed again
     taken = machines.pop(outcome.reclaimed)
     assert (taken["usd"], taken["first_hour_free"]) == (0.0, True)
     for node in machines.values():
         assert node["usd"] > 0
-        usd_per_hour = float(SPOT_USD_PER_HOUR["g5.xlarge"]) if node["kind"] == "worker" else 3.60
-        assert node["usd"] == pytest.approx(node["node_seconds"] * usd_per_hour / 3600, abs=CENT)
+        spot = node["kind"] == "worker"
+        usd_per_hour = SPOT_USD_PER_HOUR["g5.xlarge"] if spot else ON_DEMAND_USD_PER_HOUR["m6i.large"]
+        assert node["usd"] == pytest.approx(node["node_seconds"] * float(usd_per_hour) / 3600, abs=CENT)
     assert summary["total_usd"] == pytest.approx(sum(node["usd"] for node in machines.values()), abs=CENT / 2)
 
 
@@ -91,5 +101,6 @@ def test_nothing_listens_beyond_loopback(outcome: Outcome) -> None:
 
 
 def test_no_secret_is_printed_logged_or_among_the_results(outcome: Outcome) -> None:
-    assert "spot notice" in outcome.written  # it is the right haystack
-    assert [secret for secret in outcome.secrets if secret in outcome.written] == []
+    assert any("spot notice" in text for text in outcome.written.values())  # it is the right haystack
+    found = [name for name, text in outcome.written.items() if any(secret in text for secret in outcome.secrets)]
+    assert found == []
