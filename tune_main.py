@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("\nstopped; the same command carries on", highlight=False)
         return EXIT_INTERRUPTED
     except (UserError, OSError) as error:  # OSError: a full disk, a folder that may not be written
-        print(error, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"paramalloc: {error}\n")
         return EXIT_USER_ERROR
 
 
@@ -82,7 +82,7 @@ def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> 
             exit_code = run_sweep(config, folder, console, options.verbose)
     except SweepStoppedError as error:
         notes = getattr(error, "__notes__", [])  # results that could not be stored
-        print("\n".join([str(error), *notes]), file=sys.stderr)  # noqa: T201
+        sys.stderr.write("\n".join([f"paramalloc: {error}", *notes]) + "\n")
         exit_code, cluster = error.exit_code, None if notes else cluster
     if cluster:
         end_cluster(cluster, console.print)

@@ -58,7 +58,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     assert run(sweep, *arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith(place)
+    assert error.startswith(f"paramalloc: {place}")
     assert "Traceback" not in error
     assert not (tmp_path / "results").exists()
 
@@ -67,7 +67,7 @@ def test_a_corpus_too_small_for_the_vocabulary_leaves_no_sweep_behind_that_a_men
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(sweep, "--set", "model.vocab_size=60_000", "--set", "model.total_params=90_000_000") == 2
-    assert capsys.readouterr().err.startswith("model.vocab_size:")
+    assert capsys.readouterr().err.startswith("paramalloc: model.vocab_size:")
     assert not list(sweep.parent.glob("results/*/sweep.yaml"))
 
 
@@ -113,7 +113,7 @@ def test_a_sweep_that_is_stopped_has_the_exit_code_of_its_reason(
 
         monkeypatch.setattr("paramalloc.sweep.driver.run_sweep", stopped)
         assert run(sweep) == code
-        assert capsys.readouterr().err == f"{reason}\n"
+        assert capsys.readouterr().err == f"paramalloc: {reason}\n"
 
 
 class Ended:
@@ -177,6 +177,6 @@ def test_without_a_storage_or_away_from_a_head_it_is_refused_before_anything_sta
     assert run(sweep, "--down-when-done") == 2
     assert run(sweep, *DOWN) == 2
     without, elsewhere = capsys.readouterr().err.splitlines()
-    assert without.startswith("--down-when-done: got no --storage; give one")
+    assert without.startswith("paramalloc: --down-when-done: got no --storage; give one")
     assert "only on the head of a cluster that `ray up` started" in elsewhere
     assert not (tmp_path / "results").exists()
