@@ -68,12 +68,12 @@ class Laptop:
     ) -> None:
         end({self._name})
 
-    def run(self, *command: str) -> str:
-        """The command's output, when it succeeds."""
+    def run(self, *command: str, expect: int = 0) -> str:
+        """The command's output, when it ends with the exit code that is expected."""
         process = self.start(*command)
         status = process.wait(COMMAND_SECONDS)
         said = self._logs[-1].read_text()
-        assert status == 0, f"{' '.join(command)} ended with {status}:\n{said}"
+        assert status == expect, f"{' '.join(command)} ended with {status}:\n{said}"
         return said
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:

@@ -12,11 +12,13 @@ other process can be meant; whatever listens, listens on loopback.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -84,6 +86,8 @@ class Machines:
         about = (name, kind, zone, lifecycle)
         paths = ("instance-id", "instance-type", "placement/availability-zone", "instance-life-cycle")
         metadata.answers |= {META + path: value for path, value in zip(paths, about, strict=True)}
+        identity = {"pendingTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        metadata.answers["/latest/dynamic/instance-identity/document"] = json.dumps(identity)
         metadata.__enter__()
         make_image(home)
         environment = self._environment | {

@@ -44,6 +44,7 @@ class Outcome:
     results: ResultsFolder
     launches: list[dict[str, Any]] = field(default_factory=list)
     reclaimed: str = ""  # the Ray node that EC2 took
+    orphans_before: str = ""  # what `orphans` said before `ray down`
     instances_left: list[str] = field(default_factory=list)  # after `ray down`
     processes_left: list[str] = field(default_factory=list)
     listening: set[str] = field(default_factory=set)  # addresses
@@ -122,16 +123,21 @@ def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     assert sweep.wait(PATIENCE_SECONDS) == 0, laptop.said
     clock.step("the rest of the sweep")
     outcome.listening = _listening(machines.processes())
+    laptop.run("ray", "exec", cluster_file, "ray status")
+    laptop.run("ray", "exec", cluster_file, "cat agent.log")
+    clock.step("ray status, the agent's log")
     wait_until(lambda: len(_alive(aws)) == 1, "idle workers go")
     clock.step("idle workers gone")
     laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", "--to", str(outcome.results.root))
     clock.step("results fetched from S3")
+    outcome.orphans_before = laptop.run("python", "-m", "cluster", "orphans", cluster_file, expect=1)
     outcome.written = _everything_written(machines.root, laptop)
     outcome.secrets = (SECRET, laptop.auth_token)
     laptop.run("ray", "down", "-y", cluster_file)
+    laptop.run("python", "-m", "cluster", "orphans", cluster_file)
     outcome.instances_left = _alive(aws)
     outcome.processes_left = [str(process) for process in machines.processes()]
-    clock.step("ray down")
+    clock.step("ray down; no orphans")
     clock.total()
     outcome.launches = aws.launches
     return outcome

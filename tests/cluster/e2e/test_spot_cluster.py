@@ -91,6 +91,7 @@ def test_the_bill_adds_up_and_what_ec2_took_is_free(outcome: Outcome) -> None:
 
 
 def test_nothing_is_left_after_ray_down(outcome: Outcome) -> None:
+    assert "on-demand m6i.large, head of cluster paramalloc, running" in outcome.orphans_before
     assert outcome.instances_left == []
     assert outcome.processes_left == []
 
