@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test test-long chaos check clean
+.PHONY: setup demo test test-long cluster-test chaos check orphans clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -23,6 +23,10 @@ test: setup
 test-long: setup
 	$(VENV)/bin/python -m pytest -m long
 
+# cluster/spot.yaml from `ray up` to `ray down` on a simulated AWS; prints what each step took, in seconds.
+cluster-test: setup
+	$(VENV)/bin/python -m pytest -m long -s tests/cluster/e2e
+
 # N seeded runs from FIRST on, KILLS of the driver at random instants, TRACES of recorded losses; prints their figures.
 N       ?= 5
 KILLS   ?= 3
@@ -38,6 +42,11 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m cluster validate cluster/*.yaml cluster/iam/*.json
+
+# What of ours still runs at AWS, in the cluster file's region, or in REGIONS; exit code 1 when there is something.
+REGIONS ?=
+orphans: setup
+	$(VENV)/bin/python -m cluster orphans cluster/spot.yaml $(addprefix --region ,$(REGIONS))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -28,6 +28,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a value of the file")
     parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name of the sweep>")
     parser.add_argument("--storage", metavar="s3://BUCKET/PREFIX", help="keep the results there too")
+    parser.add_argument(
+        "--down-when-done", action="store_true", help="then end the whole cluster; asks for --storage"
+    )
     parser.add_argument("--fresh", action="store_true", help="set existing results aside and begin anew")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what Ray and the workers log")
     return parser.parse_args(arguments)
@@ -64,20 +67,26 @@ def _results(config: SweepConfig, options: argparse.Namespace) -> Path:
 
 
 def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:
+    from paramalloc.sweep.cluster_end import end_cluster, require_own_cluster
     from paramalloc.sweep.driver import require_runnable, run_sweep
     from paramalloc.sweep.stopped import SweepStoppedError
     from paramalloc.sweep.workplace import workplace
 
     require_runnable(config)
+    cluster = require_own_cluster(options.storage) if options.down_when_done else None
     root = _results(config, options)
     storage = f"{options.storage.rstrip('/')}/{root.name}" if options.storage else None
     folder = ResultsFolder(root, storage)
     try:
         with workplace(folder, options.fresh, console):
-            return run_sweep(config, folder, console, options.verbose)
+            exit_code = run_sweep(config, folder, console, options.verbose)
     except SweepStoppedError as error:
-        sys.stderr.write(f"paramalloc: {error}\n")
-        return error.exit_code
+        notes = getattr(error, "__notes__", [])  # results that could not be stored
+        sys.stderr.write("\n".join([f"paramalloc: {error}", *notes]) + "\n")
+        exit_code, cluster = error.exit_code, None if notes else cluster
+    if cluster:
+        end_cluster(cluster, console.print)
+    return exit_code
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m cluster agent | tell-ray | validate | setup | doctor`: nodes, cluster files, accounts.
+"""`python -m cluster agent | tell-ray | validate | setup | doctor | orphans`: nodes, cluster files, accounts.
 
 Always holds: exit code 0 for all well, 1 for problems found, 2 for a mistake in what was asked, which is one line
 on stderr. Heavy imports wait for the command that needs them.
@@ -65,6 +65,12 @@ def _doctor(options: argparse.Namespace) -> int:
     return run(options.file, options.storage)
 
 
+def _orphans(options: argparse.Namespace) -> int:
+    from cluster.orphans import run
+
+    return run(options.file, options.region)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cluster", description="Nodes, cluster files and accounts.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -88,8 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check an account before a machine is paid for")
     doctor.set_defaults(run=_doctor)
 
-    for command in (setup, doctor):
+    orphans = commands.add_parser("orphans", help="list what still costs money; exit code 1 when there is something")
+    orphans.add_argument("--region", action="append", default=[], help="instead of the file's; repeatable")
+    orphans.set_defaults(run=_orphans)
+
+    for command in (setup, doctor, orphans):
         command.add_argument("file", type=Path, metavar="FILE", help="cluster file, e.g. cluster/spot.yaml")
+    for command in (setup, doctor):
         command.add_argument("--storage", required=True, metavar="s3://BUCKET/PREFIX", help="where results go")
     for command in (agent, tell):
         command.add_argument("--address", metavar="HOST:PORT", help="Ray's head (default: found on this machine)")

@@ -8,13 +8,13 @@ Each function yields `Finding`s; `doctor.py` runs and prints them.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cluster.aws import Clients
 from cluster.wanted import MachineType, Storage, Wanted
 
-Clients = Callable[[str], Any]
 SSM_PREFIX = "resolve:ssm:"
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 
@@ -179,16 +179,26 @@ def check_bucket(aws: Clients, storage: Storage, region: str) -> Iterator[Findin
         got, mend = f"it is in {where}: every checkpoint would cross regions", f"use one in {region}"
         yield Finding("problem", subject, got, mend)
     yield from _check_public(s3, storage, subject)
+    yield _try_bucket(s3, storage, subject)
+
+
+def _try_bucket(s3: Any, storage: Storage, subject: str) -> Finding:
+    """Write one small object, read and remove it. A refusal here is a problem: a sweep does the same all the time."""
+    import botocore.exceptions
+
     key, content = f"{storage.prefix}/.doctor-{uuid.uuid4().hex}", b"written and removed by python -m cluster doctor"
-    s3.put_object(Bucket=storage.bucket, Key=key, Body=content)
     try:
-        same = s3.get_object(Bucket=storage.bucket, Key=key)["Body"].read() == content
-    finally:
-        s3.delete_object(Bucket=storage.bucket, Key=key)
-    if same:
-        yield Finding("ok", subject, f"written, read and removed under {storage.prefix}/")
-    else:
-        yield Finding("problem", subject, "what is read is not what was written", "use another bucket")
+        s3.put_object(Bucket=storage.bucket, Key=key, Body=content)
+        try:
+            same = s3.get_object(Bucket=storage.bucket, Key=key)["Body"].read() == content
+        finally:
+            s3.delete_object(Bucket=storage.bucket, Key=key)
+    except botocore.exceptions.ClientError as error:
+        got = f"{error.operation_name} under {storage.prefix}/: {error.response['Error']['Code']}"
+        return Finding("problem", subject, got, "allow it in your policy and in the bucket's")
+    if not same:
+        return Finding("problem", subject, "what is read is not what was written", "use another bucket")
+    return Finding("ok", subject, f"written, read and removed under {storage.prefix}/")
 
 
 def _check_public(s3: Any, storage: Storage, subject: str) -> Iterator[Finding]:

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cluster import account, permissions
-from cluster.account import Clients, Finding
+from cluster.account import Finding
+from cluster.aws import Clients, clients
 from cluster.errors import ClusterError
 from cluster.validate import load, validate_file
 from cluster.wanted import Storage, Wanted, wanted_by
@@ -43,23 +43,6 @@ def read_wanted(file: Path) -> Wanted:
     if problems := validate_file(file):
         raise ClusterError(str(file), str(problems[0]), "see `python -m cluster validate`")
     return wanted_by(load(file))
-
-
-def clients(region: str) -> Clients:
-    """boto3 clients of one session, with short waits. They read credentials as boto3 always does."""
-    import boto3
-    from botocore.config import Config
-
-    session = boto3.Session(region_name=region)
-    patience = Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 2})
-    made: dict[str, Any] = {}
-
-    def client(service: str) -> Any:
-        if service not in made:
-            made[service] = session.client(service, config=patience)
-        return made[service]
-
-    return client
 
 
 def examine(aws: Clients, wanted: Wanted, storage: Storage) -> Iterator[Finding]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from cluster.account import Clients, Finding
+from cluster.account import Finding
+from cluster.aws import Clients
 from cluster.wanted import MachineType, Storage, Wanted
 
 # Service Quotas of EC2, in vCPUs: (spot, on demand) by the family's first letters.
@@ -116,6 +117,7 @@ def _head_questions(wanted: Wanted, account: str) -> list[dict[str, Any]]:
             "ActionNames": ["ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"],
             "ContextEntries": _context(here),
         },
+        {"ActionNames": ["pricing:GetProducts"]},
         {
             "ActionNames": ["iam:PassRole"],
             "ResourceArns": [f"arn:aws:iam::{account}:role/{worker}"],

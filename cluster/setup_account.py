@@ -18,31 +18,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cluster.account import SPOT_ROLE, Clients, usable_subnets
-from cluster.doctor import clients, read_wanted
+from cluster.account import SPOT_ROLE, usable_subnets
+from cluster.aws import PROJECT_TAG, Clients, clients, refusals_in_words
+from cluster.doctor import read_wanted
 from cluster.errors import ClusterError
 from cluster.policy import fill
 from cluster.wanted import Storage, Wanted
 
 MY_ADDRESS_URL = "https://checkip.amazonaws.com"
-TAG = {"Key": "project", "Value": "paramalloc"}
 POLICY_NAME = "paramalloc"
 
 
 def run(file: Path, storage: str, ssh_from: str | None, aws: Clients | None = None) -> int:
     """Make what is missing and say so. Errors: ClusterError, also for what AWS refuses."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     where, wanted = Storage.parse(storage), read_wanted(file)
     source = _network(ssh_from or _my_address())
-    try:
+    with refusals_in_words():
         for line in make_all(aws or clients(wanted.region), wanted, where, source):
             sys.stdout.write(f"{line}\n")
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
-        raise ClusterError(error.operation_name, f"{code}: {message}", "ask for the permission, or mend it") from None
-    except BotoCoreError as error:
-        raise ClusterError("AWS", " ".join(str(error).split()), "check your credentials") from None
     sys.stdout.write("done; `python -m cluster doctor` checks it\n")
     return 0
 
@@ -85,7 +78,7 @@ def _make_bucket(s3: Any, storage: Storage, region: str) -> Iterator[str]:
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
         }
         s3.put_bucket_lifecycle_configuration(Bucket=storage.bucket, LifecycleConfiguration={"Rules": [rule]})
-        s3.put_bucket_tagging(Bucket=storage.bucket, Tagging={"TagSet": [TAG]})
+        s3.put_bucket_tagging(Bucket=storage.bucket, Tagging={"TagSet": [PROJECT_TAG]})
         yield f"made  bucket {storage.bucket}"
     flags = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     s3.put_public_access_block(Bucket=storage.bucket, PublicAccessBlockConfiguration=dict.fromkeys(flags, True))
@@ -121,13 +114,13 @@ def _make_role(iam: Any, name: str, policy: str, marks: dict[str, str]) -> str:
     """A role with the policy of iam/<policy>.json, and the profile of the same name through which machines get it."""
     trust = json.dumps(fill("trust", marks))
     try:
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=[TAG])
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=[PROJECT_TAG])
         verb = "made"
     except iam.exceptions.EntityAlreadyExistsException:
         verb = "kept"
     iam.put_role_policy(RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(fill(policy, marks)))
     with suppress(iam.exceptions.EntityAlreadyExistsException):
-        iam.create_instance_profile(InstanceProfileName=name, Tags=[TAG])
+        iam.create_instance_profile(InstanceProfileName=name, Tags=[PROJECT_TAG])
     if not iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]:
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
     return f"{verb}  role and profile {name}, with iam/{policy}.json"
@@ -143,7 +136,7 @@ def _make_group(aws: Clients, wanted: Wanted, source: str) -> Iterator[str]:
     if groups:
         group, old = groups[0]["GroupId"], groups[0]["IpPermissions"]
     else:
-        tags = [{"ResourceType": "security-group", "Tags": [TAG]}]
+        tags = [{"ResourceType": "security-group", "Tags": [PROJECT_TAG]}]
         about = {"GroupName": wanted.group, "Description": "Ray cluster of paramalloc", "VpcId": vpc}
         group, old = ec2.create_security_group(**about, TagSpecifications=tags)["GroupId"], []
     if old:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 import tune_main
+from cluster.teardown import OwnCluster
+from paramalloc.errors import UserError
 from paramalloc.storage.lock import sole_driver
 from paramalloc.sweep.stopped import BudgetReachedError, SweepStoppedError
 
@@ -111,3 +114,69 @@ def test_a_sweep_that_is_stopped_has_the_exit_code_of_its_reason(
         monkeypatch.setattr("paramalloc.sweep.driver.run_sweep", stopped)
         assert run(sweep) == code
         assert capsys.readouterr().err == f"paramalloc: {reason}\n"
+
+
+class Ended:
+    """Stands for the driver and for AWS: what the sweep ends with, and which clusters were ended after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, sweep_ends: int | Exception) -> None:
+        self.clusters: list[OwnCluster] = []
+        own = OwnCluster("ours", "us-east-1", "i-0")
+        monkeypatch.setattr("paramalloc.sweep.cluster_end.own_cluster", lambda: own)
+        monkeypatch.setattr("paramalloc.sweep.cluster_end.tear_down", lambda own, say: self.clusters.append(own))
+        monkeypatch.setattr("paramalloc.sweep.workplace.workplace", lambda *_: nullcontext())
+        monkeypatch.setattr("paramalloc.sweep.driver.run_sweep", self._run)
+        self._end = sweep_ends
+
+    def _run(self, *_: object) -> int:
+        if isinstance(self._end, int):
+            return self._end
+        raise self._end
+
+
+DOWN = ("--storage", "s3://bucket/prefix", "--down-when-done")
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [(0, 0), (1, 1), (BudgetReachedError("enough"), 3), (SweepStoppedError("unsound"), 1)]
+)
+def test_a_sweep_that_has_ended_takes_its_cluster_down(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, end: int | Exception, code: int
+) -> None:
+    ended = Ended(monkeypatch, end)
+    assert run(sweep, *DOWN) == code
+    assert [cluster.name for cluster in ended.clusters] == ["ours"]
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [(KeyboardInterrupt(), 130), (UserError("data", "x", "y"), 2), (OSError("S3 is away"), 2)]
+)
+def test_a_sweep_that_will_carry_on_or_could_not_be_stored_keeps_its_cluster(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, end: Exception, code: int
+) -> None:
+    ended = Ended(monkeypatch, end)
+    assert run(sweep, *DOWN) == code
+    assert ended.clusters == []
+
+
+def test_results_that_are_nowhere_but_on_the_head_keep_it_alive(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = BudgetReachedError("enough")
+    stopped.add_note("Besides, the results could not be stored: S3 is away")
+    ended = Ended(monkeypatch, stopped)
+    assert run(sweep, *DOWN) == 3
+    assert ended.clusters == []
+    assert "could not be stored" in capsys.readouterr().err
+
+
+def test_without_a_storage_or_away_from_a_head_it_is_refused_before_anything_starts(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(sweep, "--down-when-done") == 2
+    assert run(sweep, *DOWN) == 2
+    without, elsewhere = capsys.readouterr().err.splitlines()
+    assert without.startswith("paramalloc: --down-when-done: got no --storage; give one")
+    assert "only on the head of a cluster that `ray up` started" in elsewhere
+    assert not (tmp_path / "results").exists()

@@ -58,13 +58,20 @@ class Objects:
         self._client = client
 
     def names(self, under: str = "") -> dict[str, str]:
-        """The tag of every file whose name begins with `under`, by name."""
+        """The tag of every file whose name begins with `under`, by name.
+
+        Errors: UserError for a name that would lead out of the folder it is fetched to; StorageError.
+        """
         with self._said():
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix + under
             )
             found = [item for page in pages for item in page.get("Contents", ())]
-        return {item["Key"].removeprefix(self.prefix): item["ETag"] for item in found}
+        names = {item["Key"].removeprefix(self.prefix): item["ETag"] for item in found}
+        for name in names:
+            if name.startswith("/") or ".." in name.split("/"):
+                raise UserError(self.address, f"an object named {name!r}", "remove it: no sweep writes such names")
+        return names
 
     def get(self, name: str) -> Version | None:
         """A small file; None where there is none."""

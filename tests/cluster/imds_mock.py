@@ -40,7 +40,7 @@ class MetadataService:
         self.broken: set[str] = set()
         self.tokens: set[str] = set()
         self.release = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
@@ -73,6 +73,11 @@ class MetadataService:
 
     def expire_tokens(self) -> None:
         self.tokens.clear()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        pass  # Somebody did not wait for the answer.
 
 
 def _utc(moment: float) -> str:

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from cluster import ClusterError, doctor
+from cluster import ClusterError, aws, doctor
 from cluster.__main__ import main
 from cluster.account import Finding
 from cluster.doctor import examine
 from cluster.setup_account import make_all
-from cluster.wanted import Storage, Wanted
+from cluster.wanted import MachineType, Storage, Wanted
 from tests.cluster.conftest import SECRET, SPOT_FILE, Account
 
 HOME = "203.0.113.7/32"
+LOST_TYPE = MachineType("head", "g99.xlarge", "ami-1", "paramalloc-head", False, 1, "/dev/sda1", 100)
 
 
 @pytest.fixture
@@ -106,6 +107,13 @@ BROKEN: list[tuple[Break, str, str]] = [
         "bucket paramalloc-results",
         "not blocked",
     ),
+    (lambda account, _: account.denied.add("PutObject"), "bucket paramalloc-results", "PutObject under sweeps/"),
+    (lambda account, _: account.denied.add("GetObject"), "bucket paramalloc-results", "GetObject under sweeps/"),
+    (
+        lambda account, _: account.refused.add("pricing:GetProducts"),
+        "permissions of paramalloc-head",
+        "pricing:GetProducts",
+    ),
     (lambda account, _: account("iam").delete_role(RoleName="AWSServiceRoleForEC2Spot"), "spot role", "never rented"),
     (_delete_token, "Ray token", "no file"),
     (_show_token, "Ray token", "others may read"),
@@ -130,6 +138,8 @@ def test_each_broken_thing_is_named_and_nothing_else(
         ({"zones": ("us-east-1x",)}, "subnets"),
         ({"zones": ("us-east-1x",)}, "machine g5.xlarge"),
         ({"zones": ("us-east-1x",)}, "spot price g5.xlarge"),
+        ({"types": (replace(LOST_TYPE, spot=True),)}, "machine g99.xlarge"),
+        ({"types": (replace(LOST_TYPE, spot=True),)}, "spot price g99.xlarge"),
         ({"key_name": "lost"}, "key pair"),
         ({"private_key": "/nowhere/key.pem"}, "private key"),
     ],
@@ -171,7 +181,7 @@ def test_without_credentials_that_is_the_only_complaint_about_aws(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     problems = [
-        finding for finding in examine(doctor.clients("us-east-1"), wanted, storage) if finding.state == "problem"
+        finding for finding in examine(aws.clients("us-east-1"), wanted, storage) if finding.state == "problem"
     ]
     assert [problem.subject for problem in problems] == ["credentials"]
     assert "aws configure" in problems[0].mend

@@ -244,3 +244,12 @@ def test_no_file_is_stored_before_one_that_it_rests_on(
     assert place["events.jsonl"] < place["history.jsonl"] < place["decisions.jsonl"] < place["metrics.json"]
     assert place["plan.json"] < place["sweep.yaml"] < place["history.jsonl"]
     assert place["COST_SUMMARY.json"] > place["metrics.json"]
+
+
+@pytest.mark.parametrize("name", ["../../outside.txt", "ranking/../../outside.txt", "/outside.txt"])
+def test_a_stored_name_that_leads_out_of_the_folder_is_refused(objects: Objects, tmp_path: Path, name: str) -> None:
+    objects.put("sweep.yaml", b"name: tiny\n")
+    objects.put(name, b"evil")
+    with pytest.raises(UserError, match="remove it"):
+        fetch(objects.address, tmp_path / "deep" / "er" / "tiny", whole=True)
+    assert not list(tmp_path.rglob("outside.txt"))

@@ -1,0 +1,193 @@
+"""One evening with a spot cluster, told by commands: setup, up, a sweep, a machine that is taken away, down.
+
+Always holds: what is done, a user types or EC2 does; nothing is asserted here but that each step comes to its end
+(`test_spot_cluster.py` looks at what came of it); each step's time is printed; nothing is left running.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import ray  # noqa: F401 brings psutil along
+
+import psutil  # isort: skip
+
+from paramalloc.files import read_jsonl
+from paramalloc.results import RANKING, ResultsFolder
+from tests.cluster.e2e.ec2 import Aws
+from tests.cluster.e2e.laptop import KEY_ID, SECRET, STORAGE, Laptop, aws_settings
+from tests.cluster.e2e.machines import Machines, remove
+
+SWEEP = Path(__file__).with_name("sweep.yaml")
+SSH_FROM = "203.0.113.7"
+TRIAL = "base"  # the one that is disturbed
+NOTICE_SECONDS = 12.0  # EC2 gives two minutes
+PATIENCE_SECONDS = 300.0  # many times what any step takes on a quiet machine
+
+
+@dataclass
+class Outcome:
+    """What came of it. `launches`: the parameters of each RunInstances call; `events`: the sweep's diary."""
+
+    undisturbed: ResultsFolder
+    results: ResultsFolder
+    launches: list[dict[str, Any]] = field(default_factory=list)
+    reclaimed: str = ""  # the Ray node that EC2 took
+    orphans_before: str = ""  # what `orphans` said before `ray down`
+    instances_left: list[str] = field(default_factory=list)  # after `ray down`
+    processes_left: list[str] = field(default_factory=list)
+    listening: set[str] = field(default_factory=set)  # addresses
+    written: dict[str, str] = field(default_factory=dict)  # by name: what commands printed, results, all logs
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return read_jsonl(self.results.events)
+
+
+class Clock:
+    """Prints what each step took."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+
+    def step(self, what: str) -> None:
+        now = time.monotonic()
+        sys.stderr.write(f"{now - self._last:7.1f} s  {what}\n")
+        self._last = now
+
+    def total(self) -> None:
+        self._last = self._began
+        self.step("in all")
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < give_up, f"waited in vain: {what}"
+        threading.Event().wait(0.2)
+    return value
+
+
+@contextmanager
+def simulation() -> Iterator[tuple[Aws, Machines, Laptop]]:
+    """AWS, its machines and a laptop, in a folder that is removed at the end."""
+    root = Path(tempfile.mkdtemp(prefix="pm", dir="/tmp"))  # short: Ray's sockets lie inside
+    os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+    try:
+        with Aws() as aws:
+            settings = aws_settings(aws.endpoint) | {"SIMULATION": str(root), "SIMULATED_HEAD_PORT": _free_port()}
+            hurried = settings | {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}  # seconds; Ray's own is 5
+            with Machines(root, hurried) as machines:
+                aws.machines = machines
+                with Laptop(root, settings) as laptop:
+                    yield aws, machines, laptop
+    finally:
+        remove(root)
+
+
+def _free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
+    """All of it, in order."""
+    clock, cluster_file = Clock(), str(laptop.cluster_file)
+    outcome = Outcome(ResultsFolder(laptop.home / "undisturbed"), ResultsFolder(laptop.home / "fetched"))
+    undisturbed = laptop.start("python", "tune_main.py", str(SWEEP), "--results", str(outcome.undisturbed.root))
+    laptop.run("python", "-m", "cluster", "setup", cluster_file, "--storage", STORAGE, "--ssh-from", SSH_FROM)
+    clock.step("cluster setup")
+    laptop.run("ray", "up", "-y", cluster_file)
+    laptop.run("ray", "rsync-up", cluster_file, str(SWEEP), "~/paramalloc/sweeps/cluster.yaml")
+    clock.step("ray up: the head")
+    assert undisturbed.wait(PATIENCE_SECONDS) == 0, laptop.said
+    clock.step("the rest of an undisturbed run of the sweep, begun before")
+    command = f"RAY_ADDRESS=auto python tune_main.py sweeps/cluster.yaml --storage {STORAGE}"
+    sweep = laptop.start("ray", "exec", cluster_file, f"cd paramalloc && {command}")
+    (head,) = _alive(aws)
+    on_head = ResultsFolder(machines[head].home / "paramalloc" / "results" / "cluster")
+    outcome.reclaimed = _take_a_machine(aws, machines, on_head, clock)
+    assert sweep.wait(PATIENCE_SECONDS) == 0, laptop.said
+    clock.step("the rest of the sweep")
+    outcome.listening = _listening(machines.processes())
+    laptop.run("ray", "exec", cluster_file, "ray status")
+    laptop.run("ray", "exec", cluster_file, "cat agent.log")
+    clock.step("ray status, the agent's log")
+    wait_until(lambda: len(_alive(aws)) == 1, "idle workers go")
+    clock.step("idle workers gone")
+    laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", "--to", str(outcome.results.root))
+    clock.step("results fetched from S3")
+    outcome.orphans_before = laptop.run("python", "-m", "cluster", "orphans", cluster_file, expect=1)
+    outcome.written = _everything_written(machines.root, laptop)
+    outcome.secrets = (SECRET, laptop.auth_token)
+    laptop.run("ray", "down", "-y", cluster_file)
+    laptop.run("python", "-m", "cluster", "orphans", cluster_file)
+    outcome.instances_left = _alive(aws)
+    outcome.processes_left = [str(process) for process in machines.processes()]
+    clock.step("ray down; no orphans")
+    clock.total()
+    outcome.launches = aws.launches
+    return outcome
+
+
+def _take_a_machine(aws: Aws, machines: Machines, results: ResultsFolder, clock: Clock) -> str:
+    """A spot notice for the machine that trains `base`; when its time is up, EC2 takes it. Returns its Ray node."""
+
+    def events(kind: str) -> list[dict[str, Any]]:
+        return [row for row in read_jsonl(results.events) if row["event"] == kind]
+
+    wait_until(lambda: events("trial_start"), "a worker begins a trial")
+    clock.step("the sweep starts, a worker comes, a trial begins")
+    wait_until(lambda: read_jsonl(results.trial(RANKING, TRIAL).history), "the first evaluation")
+    node: str = next(row["node"] for row in events("trial_start") if row["trial"] == TRIAL)
+    machine, deadline = machines.holding(node), time.time() + NOTICE_SECONDS
+    machine.metadata.spot_notice("terminate", deadline)
+    wait_until(lambda: events("trial_preempted"), "the trial leaves")
+    clock.step("a spot notice, seen by the agent; the trial saves and leaves")
+    wait_until(lambda: time.time() > deadline, "the time is up")
+    _ec2(aws).terminate_instances(InstanceIds=[machine.name])
+    clock.step("EC2 takes the machine")
+    wait_until(lambda: events("trial_resumed"), "the trial carries on elsewhere")
+    clock.step("a replacement comes, the trial carries on")
+    return node
+
+
+def _ec2(aws: Aws) -> Any:
+    keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
+    return boto3.client("ec2", endpoint_url=aws.endpoint, region_name="us-east-1", **keys)
+
+
+def _alive(aws: Aws) -> list[str]:
+    query = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
+    reservations = _ec2(aws).describe_instances(Filters=query)["Reservations"]
+    return [instance["InstanceId"] for reservation in reservations for instance in reservation["Instances"]]
+
+
+def _listening(processes: list[psutil.Process]) -> set[str]:
+    """The addresses on which these processes wait for others."""
+    found = set()
+    for process in processes:
+        with suppress(psutil.Error):
+            sockets = process.net_connections("inet")
+            found |= {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}
+    return found
+
+
+def _everything_written(root: Path, laptop: Laptop) -> dict[str, str]:
+    """What the commands printed, the results, and the logs of Ray and the agents on all machines."""
+    places = ("laptop/*.log", "laptop/fetched/**/*", "m*/home/*.log", "m*/home/t/ray/session_2*/logs/**/*")
+    files = [path for place in places for path in root.glob(place) if path.is_file()]
+    return {str(path.relative_to(root)): path.read_text(errors="replace") for path in files}

@@ -1,0 +1,107 @@
+"""The shipped spot.yaml from `ray up` to `ray down` on a simulated AWS; `make cluster-test` runs this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cost.invariants import check
+from paramalloc.files import read_json
+from tests.chaos.checks import differences
+from tests.cluster.e2e.ec2 import ON_DEMAND_USD_PER_HOUR, SPOT_USD_PER_HOUR
+from tests.cluster.e2e.story import Outcome, simulation, tell
+from tests.sweep.outcomes import numbers
+
+pytestmark = pytest.mark.long
+CENT = 0.01
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Iterator[Outcome]:
+    with simulation() as (aws, machines, laptop):
+        yield tell(aws, machines, laptop)
+
+
+def of(outcome: Outcome, kind: str) -> list[dict[str, Any]]:
+    return [row for row in outcome.events if row["event"] == kind]
+
+
+def test_the_head_is_rented_on_demand_and_every_worker_as_spot(outcome: Outcome) -> None:
+    head, *workers = outcome.launches
+    assert "InstanceMarketOptions" not in head
+    assert head["InstanceType"] == "m6i.large"
+    assert len(workers) >= 2  # the first two at once or one by one, and the replacement
+    for launch in workers:
+        assert launch["InstanceType"] == "g5.xlarge"
+        options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        assert launch["InstanceMarketOptions"] == {"MarketType": "spot", "SpotOptions": options}
+
+
+def test_every_machine_is_closed_encrypted_and_tagged(outcome: Outcome) -> None:
+    groups = set()
+    for number, launch in enumerate(outcome.launches):
+        assert launch["MetadataOptions"]["HttpTokens"] == "required"
+        assert launch["MetadataOptions"]["HttpPutResponseHopLimit"] == "1"
+        assert [disk["Ebs"]["Encrypted"] for disk in launch["BlockDeviceMapping"]] == ["true"]
+        assert [disk["Ebs"]["DeleteOnTermination"] for disk in launch["BlockDeviceMapping"]] == ["true"]
+        tags = {spec["ResourceType"]: spec["Tag"] for spec in launch["TagSpecification"]}
+        assert {"Key": "project", "Value": "paramalloc"} in tags["instance"]
+        assert {"Key": "project", "Value": "paramalloc"} in tags["volume"]
+        assert {"Key": "ray-cluster-name", "Value": "paramalloc"} in tags["instance"]
+        assert launch["IamInstanceProfile"] == {"Name": "paramalloc-worker" if number else "paramalloc-head"}
+        groups.add(*launch["SecurityGroupId"])
+    assert len(groups) == 1
+
+
+def test_the_trial_on_the_reclaimed_machine_loses_nothing(outcome: Outcome) -> None:
+    (left,), (resumed,) = of(outcome, "trial_preempted"), of(outcome, "trial_resumed")
+    assert (left["trial"], left["node"]) == (resumed["trial"], outcome.reclaimed)
+    assert left["tokens"] == resumed["tokens"] > 0
+    began = [row["node"] for row in of(outcome, "trial_start") if row["trial"] == left["trial"]]
+    assert began[0] == outcome.reclaimed
+    assert outcome.reclaimed not in began[1:]
+    assert [row["node"] for row in of(outcome, "node_down") if row["why"] == "aws"] == [outcome.reclaimed]
+
+
+def test_the_numbers_are_those_of_an_undisturbed_run(outcome: Outcome) -> None:
+    found, expected = ({**numbers(folder)} for folder in (outcome.results, outcome.undisturbed))
+    for value in (*found.values(), *expected.values()):
+        if isinstance(value, dict):
+            value.pop("git_sha", None)  # the machines get the code, and no repository
+    assert list(differences(found, expected)) == []
+
+
+def test_the_bill_adds_up_and_what_ec2_took_is_free(outcome: Outcome) -> None:
+    summary = read_json(outcome.results.cost_summary)
+    check(summary)
+    machines = {node["node"]: node for node in summary["by_node"]}
+    assert [node["lifecycle"] for node in machines.values() if node["kind"] == "head"] == ["on-demand"]
+    assert {node["lifecycle"] for node in machines.values() if node["kind"] == "worker"} == {"spot"}
+    assert len(machines) >= 3  # and more where an idle one has gone before it was needed again
+    taken = machines.pop(outcome.reclaimed)
+    assert (taken["usd"], taken["first_hour_free"]) == (0.0, True)
+    for node in machines.values():
+        assert node["usd"] > 0
+        spot = node["kind"] == "worker"
+        usd_per_hour = SPOT_USD_PER_HOUR["g5.xlarge"] if spot else ON_DEMAND_USD_PER_HOUR["m6i.large"]
+        assert node["usd"] == pytest.approx(node["node_seconds"] * float(usd_per_hour) / 3600, abs=CENT)
+    assert summary["total_usd"] == pytest.approx(sum(node["usd"] for node in machines.values()), abs=CENT / 2)
+
+
+def test_nothing_is_left_after_ray_down(outcome: Outcome) -> None:
+    assert "on-demand m6i.large, head of cluster paramalloc, running" in outcome.orphans_before
+    assert outcome.instances_left == []
+    assert outcome.processes_left == []
+
+
+def test_nothing_listens_beyond_loopback(outcome: Outcome) -> None:
+    assert outcome.listening
+    assert {address.removeprefix("::ffff:") for address in outcome.listening} <= {"127.0.0.1", "::1"}
+
+
+def test_no_secret_is_printed_logged_or_among_the_results(outcome: Outcome) -> None:
+    assert any("spot notice" in text for text in outcome.written.values())  # it is the right haystack
+    found = [name for name, text in outcome.written.items() if any(secret in text for secret in outcome.secrets)]
+    assert found == []
