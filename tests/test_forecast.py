@@ -148,6 +148,7 @@ def test_elsewhere_it_is_told_beside_and_only_a_stated_speed_gives_dollars(tmp_p
     plan = make_plan(make(cost={"tokens_per_second": 100}))
     found = forecast(plan, tmp_path, tmp_path / "t", rented=spot(here=False))
     assert found.estimate
+    assert found.estimate.usd == (0.0, 0.0)
     low, high = 0.4 * found.estimate.hours[0], 0.5 * found.estimate.hours[1]
     assert printed(found, plan)[1:] == [
         "cost: nothing on this machine (cost.fixed_usd_per_hour is 0)",

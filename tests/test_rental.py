@@ -25,8 +25,15 @@ available_node_types:
 """
 
 
-def never(region: str | None) -> Any:
-    raise AssertionError("nobody may be asked")
+class Refusing:
+    """An EC2 that says no; `asked`: the regions of those who came."""
+
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+
+    def __call__(self, region: str | None) -> Any:
+        self.asked.append(region)
+        raise PriceUnavailableError("no permission")
 
 
 def test_the_first_choice_is_the_spot_worker_of_highest_priority_that_is_on(tmp_path: Path) -> None:
@@ -45,27 +52,24 @@ def test_a_file_that_rents_nothing_gives_no_machine(tmp_path: Path, content: str
 
 def test_away_from_a_cluster_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    found = rental(CostConfig(), tmp_path, never)
+    ec2 = Refusing()
+    found = rental(CostConfig(), tmp_path, ec2)
     assert found
+    assert rental(CostConfig(prices="fixed"), tmp_path, ec2) is None
+    assert ec2.asked == []
     assert not found.here
     assert found.price.usd_per_hour == (price_table().usd_per_hour[found.machine.instance_type],) * 2
-    assert rental(CostConfig(prices="fixed"), tmp_path, never) is None
 
 
 def test_on_a_cluster_its_own_file_counts_and_ec2_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setattr(module, "BOOTSTRAP_FILE", tmp_path / "c.yaml")
-    asked: list[str | None] = []
-
-    def refuse(region: str | None) -> Any:
-        asked.append(region)
-        raise PriceUnavailableError("no permission")
-
-    assert rental(CostConfig(), tmp_path, refuse) is None  # machines of one's own have no such file
+    ec2 = Refusing()
+    assert rental(CostConfig(), tmp_path, ec2) is None  # machines of one's own have no such file
     (tmp_path / "c.yaml").write_text(CLUSTER)
-    found = rental(CostConfig(), tmp_path, refuse)
+    found = rental(CostConfig(), tmp_path, ec2)
     assert found
     assert found.here
     assert found.machine.instance_type == "g5.2xlarge"
-    assert asked == ["us-east-1"]
+    assert ec2.asked == ["us-east-1"]
     assert "no permission" in found.price.said_by
