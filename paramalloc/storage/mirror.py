@@ -19,7 +19,10 @@ from paramalloc.storage.objects import ObjectChangedError, Objects, StorageError
 
 PUSH_SECONDS = 5.0
 # Later ones rest on earlier ones: a trial's metrics on its curve, decisions on both, a report on everything.
-_ORDER = ("events.jsonl", "plan.json", "sweep.yaml", "history.jsonl", "decisions.jsonl", "metrics.json")
+_SWEEP, _TRIAL = ResultsFolder(Path()), ResultsFolder(Path()).trial("", "")
+_ORDER = [
+    path.name for path in (_SWEEP.events, _SWEEP.plan, _SWEEP.sweep, _TRIAL.history, _SWEEP.decisions, _TRIAL.metrics)
+]
 
 
 def pull(folder: ResultsFolder, objects: Objects, whole: bool = False) -> None:
