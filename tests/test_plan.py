@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from paramalloc.errors import UserError
-from paramalloc.plan import CorpusSize, dead_ends, make_plan, plan_as_json, print_plan, warnings
+from paramalloc.plan import CorpusSize, dead_ends, make_plan, plan_as_json, warnings
+from paramalloc.plan_table import print_plan
 from paramalloc.sweep_file import check_sweep, load_sweep
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))

@@ -291,9 +291,10 @@ class StageRecorder:
         ended_at: dict[str, int] = {}
         for trial in self.trials.values():
             trial.rows = read_jsonl(trial.folder.history)
-            self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
-            if trial.folder.metrics.exists():
-                metrics = read_json(trial.folder.metrics)
+            metrics = read_json(trial.folder.metrics) if trial.folder.metrics.exists() else {}
+            if not metrics.get("same_run_as"):  # or its tokens would count twice, and cost half
+                self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
+            if metrics:
                 if metrics["status"] == FAILED and self.retry_failed:
                     continue
                 trial.status, ended_at[trial.task.name] = metrics["status"], metrics["tokens"]
