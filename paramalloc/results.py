@@ -4,7 +4,7 @@ Always holds: names are relative to one root (`results/<sweep>`), nothing here r
 other module spells a result file name. Layout:
 
     sweep.yaml plan.json DATASET_MANIFEST.json tokenizer-<vocab_size>.json decisions.jsonl events.jsonl
-    COST_SUMMARY.json results_summary.csv REPORT.md figures/ .lock
+    COST_SUMMARY.json results_summary.csv REPORT.md figures/ .lock .copy
     badges/ cost.svg progress.svg
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
@@ -23,6 +23,9 @@ SANITY, NOISE, RANKING, AUDIT, FINALISTS = "sanity", "noise", "ranking", "audit"
 # Folders of a results folder that no stage of a runbook can be named after.
 RESERVED = frozenset({SANITY, NOISE, AUDIT, FINALISTS, "figures", "badges"})
 FINISHED, KILLED, DIVERGED, FAILED = "finished", "killed", "diverged", "failed"
+
+DRIVER = ".driver.json"  # in storage only: who writes there, see `paramalloc.storage.lease`
+CHECKPOINTS, TENSORBOARD = "checkpoint", "tensorboard"  # of a trial; written by its worker, all else by the driver
 
 JUDGED_BY = "dev_ppl_per_baseline_token"  # the score that compares variants, whatever their tokenizers
 
@@ -49,11 +52,15 @@ MEASURED_FIELDS = frozenset(
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """One trial's files. `stage` and `name` are also its identity in decisions.jsonl and events.jsonl."""
+    """One trial's files. `stage` and `name` are also its identity in decisions.jsonl and events.jsonl.
+
+    `storage` is that of its sweep's `ResultsFolder`.
+    """
 
     root: Path
     stage: str
     name: str
+    storage: str | None = None
 
     @property
     def path(self) -> Path:
@@ -77,11 +84,11 @@ class TrialFolder:
 
     @property
     def checkpoints(self) -> Path:
-        return self.path / "checkpoint"
+        return self.path / CHECKPOINTS
 
     @property
     def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
+        return self.path / TENSORBOARD
 
     @property
     def export(self) -> Path:
@@ -90,9 +97,14 @@ class TrialFolder:
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """Every file name of one sweep's results."""
+    """Every file name of one sweep's results.
+
+    `storage`: `s3://bucket/prefix/<sweep>` where they are kept too, so that machines need not share a file system;
+    there, names are those relative to `root`.
+    """
 
     root: Path
+    storage: str | None = None
 
     @property
     def sweep(self) -> Path:
@@ -155,8 +167,13 @@ class ResultsFolder:
     def lock(self) -> Path:
         return self.root / ".lock"
 
+    @property
+    def copy_name(self) -> Path:
+        """What this copy of the results is called in `DRIVER`, by which storage knows whose copy is the newest."""
+        return self.root / ".copy"
+
     def trial(self, stage: str, name: str) -> TrialFolder:
-        return TrialFolder(self.root, stage, name)
+        return TrialFolder(self.root, stage, name, self.storage)
 
     def trials(self, stage: str) -> Iterator[TrialFolder]:
         """The trials of one stage that have begun, by name."""
@@ -164,4 +181,4 @@ class ResultsFolder:
         if folder.is_dir():
             for path in sorted(folder.iterdir()):
                 if path.is_dir():
-                    yield TrialFolder(self.root, stage, path.name)
+                    yield self.trial(stage, path.name)

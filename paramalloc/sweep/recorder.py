@@ -13,19 +13,20 @@ from typing import Any
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
 from paramalloc.plan import Plan
 from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED, ResultsFolder
+from paramalloc.storage.checkpoints import open_checkpoints
+from paramalloc.storage.objects import StorageError
 from paramalloc.sweep.attempts import INTERRUPTED, MAX_DEATHS, Attempts
 from paramalloc.sweep.journal import TRIAL_LOST, TRIAL_PREEMPTED, TRIAL_RESUMED, Journal
 from paramalloc.sweep.kill_rule import NOT_FINITE, Kill
-from paramalloc.sweep.metrics import Outcome, trial_metrics
+from paramalloc.sweep.metrics import trial_metrics
 from paramalloc.sweep.stopping import StoppingRule
 from paramalloc.sweep.tasks import TrialTask, baseline_of
-from paramalloc.sweep.trial_settings import ran_on, trial_settings
+from paramalloc.sweep.trial_settings import outcome_of, trial_settings
 from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState, millions
 from paramalloc.sweep.verdicts import Verdicts
 from paramalloc.sweep.work import SweepData
 from paramalloc.sweep_file import dump_settings
 from paramalloc.telemetry import Origin
-from paramalloc.training.checkpoint import CheckpointStore
 
 
 class StageRecorder:
@@ -256,27 +257,20 @@ class StageRecorder:
         trial.status = status
         trained = trial.tokens if tokens is None else tokens
         self.journal.tokens[trial.task.stage, trial.task.name] = trained
-        spent = self.journal.spent(trial.task.stage, trial.task.name)
-        device = trial.started or ran_on(trial.folder)
-        outcome = Outcome(
-            status=status,
-            tokens=trained,
-            last_evaluation=trial.rows[-1] if trial.rows else None,
-            finished=trial.finished,
-            device=device.get("device"),
-            precision=device.get("precision"),
-            wall_seconds=spent.wall_seconds,
-            lost_seconds=spent.lost_seconds,
-            preemptions=spent.preemptions,
-            cost_usd=spent.cost_usd,
-        )
+        outcome = outcome_of(trial, status, trained, self.journal.spent(trial.task.stage, trial.task.name))
         planned = self.plan[trial.task.variant]
         metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
         write_json(trial.folder.metrics, metrics)
         if status in (KILLED, DIVERGED) or (status == FINISHED and not trial.task.keep_best):
-            CheckpointStore(trial.folder.checkpoints).remove()
+            self._remove_checkpoints(trial)
         if status != FAILED:
             trial.folder.error.unlink(missing_ok=True)  # of an attempt before the one that succeeded
+
+    def _remove_checkpoints(self, trial: TrialState) -> None:
+        try:
+            open_checkpoints(trial.folder).remove()
+        except StorageError as error:
+            self._tell(trial, "checkpoints_left", f"{trial.task.name}: its checkpoints stay for now: {error}")
 
     def _tell(self, trial: TrialState, event: str, text: str, **fields: Any) -> None:
         self.journal.tell(event, text, stage=trial.task.stage, trial=trial.task.name, **fields)

@@ -84,3 +84,15 @@ def test_a_trial_that_fails_or_diverges_holds_nobody_up_in_this_session_and_the_
     asha.again()
     assert asha.kills() == ["slow"]
     assert asha.metrics("wide")["status"] == "diverged"
+
+
+def test_a_new_driver_knows_that_a_diverged_trial_will_not_come(asha: PlayedSweep) -> None:
+    """Else it might still be better, nobody worse would be sure of the first rung, and so of losing at the second."""
+    for trial in ("base", "wide", "slow"):
+        asha.begin(trial)
+    play(asha, "base", 10.0, range(2_000, 8_000, 2_000))
+    play(asha, "slow", 40.0, range(2_000, 4_000, 2_000))
+    asha.recorder.receive("wide", {"kind": "diverged", "step": 3, "tokens": 1_000})
+    asha.again()
+    asha.begin("thin")
+    assert [asha.evaluate("thin", tokens, 30.0) for tokens in (2_000, 4_000, 6_000)] == [False, False, True]
