@@ -16,10 +16,10 @@ from paramalloc.config import StageConfig, SweepConfig, Variant
 from paramalloc.data.corpus import open_corpus
 from paramalloc.data.prepare import cached
 from paramalloc.errors import UserError
+from paramalloc.sections import EXTRA_CONTENDERS
 from paramalloc.training.run import Budget
 
 FEW_STEPS = 200
-EXTRA_CONTENDERS = 2  # finalists beyond `finalists.count` where noise does not tell them from the best
 MANY_EPOCHS = 4  # beyond about four passes repeated text is worth less than new (Muennighoff et al. 2023)
 _BYTES_PER_TOKEN = {1_000: 2.5, 4_000: 3.5, 16_000: 4.3, 64_000: 4.7}  # English, byte-level BPE; for estimates only
 

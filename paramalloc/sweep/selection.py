@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from paramalloc.config import FinalistsConfig
+from paramalloc.sections import EXTRA_CONTENDERS
 from paramalloc.statistics.comparison import (
     ALPHA,
     BETTER,
@@ -111,7 +112,8 @@ def promote(
 ) -> Promotion:
     """The best challenger, and those within `thin_margin` of it up to `count`, beside the baseline.
 
-    Where the noise of a ranking run is known: all within two standard errors of the best, at most `count` + 2.
+    Where the noise of a ranking run is known: all within two standard errors of the best, at most `EXTRA_CONTENDERS`
+    more than `count`.
 
     Args:
         scores: dev perplexity of every variant that finished the ranking; the killed are not among them.
@@ -124,7 +126,7 @@ def promote(
     chosen = [name for name in challengers if scores[name] <= limit][: rules.count]
     if noise is not None:
         logs = {name: math.log(scores[name]) for name in challengers}
-        chosen = contenders(logs, noise, rules.count + 2)
+        chosen = contenders(logs, noise, rules.count + EXTRA_CONTENDERS)
     reason = f"{best} is the best challenger at {scores[best]:.2f}"
     if len(chosen) > 1:
         within = f"{rules.thin_margin:.0%}" if noise is None else "two standard errors"

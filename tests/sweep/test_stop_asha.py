@@ -49,6 +49,7 @@ def test_the_worse_are_stopped_at_a_rung_once_it_is_sure_and_the_baseline_never(
     assert play(asha, "wide", 10.0, range(2_000, 6_000, 2_000)) == [False, False]
     assert play(asha, "slow", 40.0, range(2_000, 4_000, 2_000)) == [True]  # base and wide are better: two places
     assert asha.evaluate("thin", 2_000, 20.0) is False  # it is base that has to give way, and need not
+    assert asha.kills() == ["slow"]
     row = next(row for row in read_jsonl(asha.folder.decisions) if row["decision"] == "kill")
     assert (row["stage"], row["trial"], row["tokens"]) == ("ranking", "slow", 2_000)
     assert (row["rung_tokens"], row["places"], row["field"]) == (1_334, 2, 4)
