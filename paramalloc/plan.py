@@ -254,6 +254,12 @@ def warnings(plan: Plan, size: CorpusSize) -> list[str]:
     ranking = plan.config.ranking
     if ranking.stop == "kill_rule" and ranking.kill_rule.window_tokens >= ranking.tokens:
         found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")
+    for stage in plan.stages:
+        if stage.built_on is not None and not stage.baseline.variant.is_as(plan[stage.built_on].variant):
+            found.append(
+                f"no variant of the stage {stage.name} is what it is built on, unchanged: "
+                f"its winner may be worse than {stage.built_on}"
+            )
     if any(stage.assumed for stage in plan.stages):
         found += dead_ends(plan.config)
     return found

@@ -96,6 +96,14 @@ def test_a_runbook_is_planned_stage_by_stage_and_says_which_winners_leave_a_vari
     assert "at most 5 finalists x 3 seeds" in stream.getvalue()
 
 
+def test_a_stage_that_cannot_leave_things_as_they_are_is_warned_of() -> None:
+    path = next(path for path in SWEEPS if path.stem == "runbook")
+    for overrides, count in (([], 0), (["stages.glu.experiments.glu266x.enabled=false"], 1)):
+        plan = make_plan(load_sweep(path, overrides))
+        found = [text for text in warnings(plan, size(plan)) if "its winner may be worse than emb35" in text]
+        assert len(found) == count
+
+
 def test_a_variant_without_a_shape_is_left_out_of_a_stage_that_is_built_on_a_winner() -> None:
     config = load_sweep(next(path for path in SWEEPS if path.stem == "runbook"))
     decided = make_plan(config, {"embed": "emb45", "glu": "glu2x"})
