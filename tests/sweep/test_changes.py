@@ -80,6 +80,10 @@ def test_a_runbook_may_grow_at_its_end() -> None:
         (STAGES[:1], "stages.glu.experiments.glu4x"),
         ([STAGES[0] | {"baseline": "wide"}, STAGES[1]], "stages.embed.baseline"),
         ([{"name": "first", "experiments": [MORE]}, *STAGES], "stages.embed.order"),
+        (
+            [STAGES[0], STAGES[1] | {"experiments": [{"name": "same"}, *STAGES[1]["experiments"]]}],
+            "stages.glu.baseline",
+        ),
     ],
 )
 def test_what_others_may_be_built_on_is_not_changed_any_more(stages: list[dict[str, Any]], refused: str) -> None:
