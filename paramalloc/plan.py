@@ -11,19 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from paramalloc.allocation import Shape, flops_per_token, print_param_table, solve
+from paramalloc.allocation import Shape, flops_per_token, solve
 from paramalloc.config import StageConfig, SweepConfig, Variant
 from paramalloc.data.corpus import open_corpus
 from paramalloc.data.prepare import cached
 from paramalloc.errors import UserError
-from paramalloc.results import FINALISTS
+from paramalloc.sections import EXTRA_CONTENDERS
 from paramalloc.training.run import Budget
 
 FEW_STEPS = 200
-EXTRA_CONTENDERS = 2  # finalists beyond `finalists.count` where noise does not tell them from the best
 MANY_EPOCHS = 4  # beyond about four passes repeated text is worth less than new (Muennighoff et al. 2023)
 _BYTES_PER_TOKEN = {1_000: 2.5, 4_000: 3.5, 16_000: 4.3, 64_000: 4.7}  # English, byte-level BPE; for estimates only
 
@@ -258,31 +254,15 @@ def warnings(plan: Plan, size: CorpusSize) -> list[str]:
     ranking = plan.config.ranking
     if ranking.stop == "kill_rule" and ranking.kill_rule.window_tokens >= ranking.tokens:
         found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")
+    for stage in plan.stages:
+        if stage.built_on is not None and not stage.baseline.variant.is_as(plan[stage.built_on].variant):
+            found.append(
+                f"no variant of the stage {stage.name} is what it is built on, unchanged: "
+                f"its winner may be worse than {stage.built_on}"
+            )
     if any(stage.assumed for stage in plan.stages):
         found += dead_ends(plan.config)
     return found
-
-
-def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
-    """The plan for a person: shapes and parameters, then tokens, steps and epochs, then warnings."""
-    config = plan.config
-    console.print(f"[bold]{config.name}[/]: {len(plan.variants)} variants, baseline {plan.baseline.name}")
-    for stage in plan.stages:
-        if len(plan.stages) > 1:
-            console.print(stage_in_words(stage), highlight=False, soft_wrap=True)
-        print_param_table({item.name: item.shape for item in stage.variants}, console)
-        console.print()
-    console.print(_budget_table(plan, size))
-    console.print()
-    about = "~" if size.estimated else ""
-    console.print(
-        f"corpus {config.data.corpus}: "
-        + ", ".join(f"{about}{tokens:,} tokens at V={size_}" for size_, tokens in size.train_tokens.items())
-        + (" (estimated until the text is prepared)" if size.estimated else "")
-        + f"; at most {plan.most_challengers + 1} finalists x {len(config.finalists.seeds)} seeds"
-    )
-    for warning in warnings(plan, size):
-        console.print(f"[yellow]warning:[/] {warning}")
 
 
 def stage_in_words(stage: StagePlan) -> str:
@@ -290,27 +270,3 @@ def stage_in_words(stage: StagePlan) -> str:
     if stage.built_on is None:
         return f"stage {stage.name}"
     return f"stage {stage.name}, built on {stage.built_on}" + (" (should that win)" if stage.assumed else "")
-
-
-def _budget_table(plan: Plan, size: CorpusSize) -> Table:
-    """A row per variant and stage; `most runs` is what the final costs should the variant be promoted."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    headers = ("variant", "stage", "most runs", "Mtokens", "steps", "tokens/step", "epochs", "FLOPs")
-    for index, header in enumerate(headers):
-        table.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
-    about = "~" if size.estimated else ""
-    seeds = len(plan.config.finalists.seeds)
-    for ranking, item in [(stage.name, item) for stage in plan.stages for item in stage.variants]:
-        for name, run, runs in ((ranking, item.ranking, rates_tried(item)), (FINALISTS, item.final, seeds)):
-            tokens = run.total_tokens
-            table.add_row(
-                item.name if name == ranking else "",
-                name,
-                str(runs),
-                f"{tokens / 1e6:,.2f}",
-                f"{run.total_steps:,}",
-                f"{run.step_tokens:,}",
-                f"{about}{epochs(run, size):.2f}",
-                f"{flops_per_token(item.shape) * tokens:.2e}",
-            )
-    return table

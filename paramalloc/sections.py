@@ -145,6 +145,9 @@ class RankingConfig(Section):
         return {"stop": "kill_rule" if rule["enabled"] else "none", **raw, "kill_rule": kept}
 
 
+EXTRA_CONTENDERS = 2  # finalists beyond `finalists.count` where noise does not tell them from the best
+
+
 class FinalistsConfig(Section):
     """How many variants are rerun beside the baseline, with which seeds, and what counts as winning.
 

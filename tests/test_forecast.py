@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,27 @@ def test_without_a_speed_plan_json_has_null_and_why(tmp_path: Path) -> None:
     estimate = forecast_as_json(forecast(make_plan(make()), tmp_path, tmp_path / "t"))
     assert (estimate["hours"], estimate["usd"], estimate["instance_type"]) == (None, None, None)
     assert "no finished trial" in estimate["speed"]
+
+
+def test_all_stages_the_noise_calibration_and_the_audit_count() -> None:
+    stages = [
+        {"name": "embed", "experiments": EXPERIMENTS},
+        {
+            "name": "rate",
+            "builds_on": "embed",
+            "experiments": [{"name": "same"}, {"name": "low", "learning_rate": 1e-4}],
+        },
+    ]
+    ranking = {"tokens": RANKED, "noise_seeds": [0, 1], "audit": True, "kill_rule": {"window_tokens": WINDOW}}
+    raw = make().model_dump(exclude={"experiments", "baseline", "stages"}) | {"stages": stages, "ranking": ranking}
+    plan = make_plan(check_sweep(raw))
+    noise = 2 * (RANKED + FINAL)
+    least, most = ranking_work(plan)
+    assert least.tokens == noise + (2 * RANKED + WINDOW) + 2 * RANKED
+    assert most.tokens == noise + 3 * RANKED + 2 * RANKED + RANKED
+    assert final_work(plan)[1].tokens == 5 * 2 * FINAL  # all there are, and two seeds
+
+
+def test_successive_halving_stops_at_the_first_rung_at_the_earliest() -> None:
+    least, _ = ranking_work(make_plan(make(ranking={"tokens": RANKED, "stop": "asha"})))
+    assert least.tokens == 2 * RANKED + math.ceil(RANKED / 9)

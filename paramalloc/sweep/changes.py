@@ -75,11 +75,12 @@ def _stages(config: SweepConfig) -> dict[str, StageConfig]:
 def _flat(config: SweepConfig) -> Flat:
     """Every value by its dotted path; an experiment is one value, by its name: what it overrides."""
     flat: Flat = {}
+    baselines = {name: variants[0].name for name, variants in config.resolve({}).items()}
     for order, (place, stage) in enumerate(_stages(config).items()):
         flat |= {f"{place}experiments.{item.name}": item.overrides for item in stage.enabled}
         if place:
             flat |= {f"{place}builds_on": stage.builds_on, f"{place}order": order}
-        flat[f"{place}baseline"] = stage.baseline if place else config.baseline_name
+        flat[f"{place}baseline"] = baselines[stage.name]
 
     def walk(prefix: str, value: Any) -> None:
         if isinstance(value, dict):

@@ -18,10 +18,10 @@ from paramalloc.storage.objects import StorageError
 from paramalloc.sweep.attempts import INTERRUPTED, MAX_DEATHS, Attempts
 from paramalloc.sweep.journal import TRIAL_LOST, TRIAL_PREEMPTED, TRIAL_RESUMED, Journal
 from paramalloc.sweep.kill_rule import NOT_FINITE, Kill
-from paramalloc.sweep.metrics import Outcome, trial_metrics
+from paramalloc.sweep.metrics import trial_metrics
 from paramalloc.sweep.stopping import StoppingRule
 from paramalloc.sweep.tasks import TrialTask, baseline_of
-from paramalloc.sweep.trial_settings import ran_on, trial_settings
+from paramalloc.sweep.trial_settings import outcome_of, trial_settings
 from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState, millions
 from paramalloc.sweep.verdicts import Verdicts
 from paramalloc.sweep.work import SweepData
@@ -257,20 +257,7 @@ class StageRecorder:
         trial.status = status
         trained = trial.tokens if tokens is None else tokens
         self.journal.tokens[trial.task.stage, trial.task.name] = trained
-        spent = self.journal.spent(trial.task.stage, trial.task.name)
-        device = trial.started or ran_on(trial.folder)
-        outcome = Outcome(
-            status=status,
-            tokens=trained,
-            last_evaluation=trial.rows[-1] if trial.rows else None,
-            finished=trial.finished,
-            device=device.get("device"),
-            precision=device.get("precision"),
-            wall_seconds=spent.wall_seconds,
-            lost_seconds=spent.lost_seconds,
-            preemptions=spent.preemptions,
-            cost_usd=spent.cost_usd,
-        )
+        outcome = outcome_of(trial, status, trained, self.journal.spent(trial.task.stage, trial.task.name))
         planned = self.plan[trial.task.variant]
         metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
         write_json(trial.folder.metrics, metrics)
@@ -298,9 +285,10 @@ class StageRecorder:
         ended_at: dict[str, int] = {}
         for trial in self.trials.values():
             trial.rows = read_jsonl(trial.folder.history)
-            self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
-            if trial.folder.metrics.exists():
-                metrics = read_json(trial.folder.metrics)
+            metrics = read_json(trial.folder.metrics) if trial.folder.metrics.exists() else {}
+            if not metrics.get("same_run_as"):  # or its tokens would count twice, and cost half
+                self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
+            if metrics:
                 if metrics["status"] == FAILED and self.retry_failed:
                     continue
                 trial.status, ended_at[trial.task.name] = metrics["status"], metrics["tokens"]

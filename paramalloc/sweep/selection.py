@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from paramalloc.config import FinalistsConfig
+from paramalloc.sections import EXTRA_CONTENDERS
 from paramalloc.statistics.comparison import (
     ALPHA,
     BETTER,
@@ -83,12 +84,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The winner, how every challenger compares, and one sentence for a person."""
+    """The winner, how every challenger compares, and one sentence for a person.
+
+    `probability_best`: of each finalist, the baseline among them. `seed_sd`: noise of one run about its variant and
+    seed, in natural log of perplexity, pooled over all finalists with `seed_df` degrees of freedom. From one
+    seed both are None.
+    """
 
     winner: str
     comparisons: tuple[Comparison, ...]
     sentence: str
-    probability_best: dict[str, float] | None  # the baseline among them; None from one seed
+    probability_best: dict[str, float] | None
+    seed_sd: float | None
+    seed_df: int
 
 
 def best_runs(runs: Iterable[RankedRun]) -> dict[str, RankedRun]:
@@ -104,7 +112,8 @@ def promote(
 ) -> Promotion:
     """The best challenger, and those within `thin_margin` of it up to `count`, beside the baseline.
 
-    Where the noise of a ranking run is known: all within two standard errors of the best, at most `count` + 2.
+    Where the noise of a ranking run is known: all within two standard errors of the best, at most `EXTRA_CONTENDERS`
+    more than `count`.
 
     Args:
         scores: dev perplexity of every variant that finished the ranking; the killed are not among them.
@@ -117,7 +126,7 @@ def promote(
     chosen = [name for name in challengers if scores[name] <= limit][: rules.count]
     if noise is not None:
         logs = {name: math.log(scores[name]) for name in challengers}
-        chosen = contenders(logs, noise, rules.count + 2)
+        chosen = contenders(logs, noise, rules.count + EXTRA_CONTENDERS)
     reason = f"{best} is the best challenger at {scores[best]:.2f}"
     if len(chosen) > 1:
         within = f"{rules.thin_margin:.0%}" if noise is None else "two standard errors"
@@ -148,7 +157,7 @@ def decide(scores: Mapping[str, Mapping[int, SeedScore]], baseline: str, rules: 
     qualified = [item for item in comparisons if item.qualifies]
     winner = _faster_of_ties(qualified, AdditiveFit(logs)).variant if qualified else baseline
     sentence = _sentence(winner, baseline, comparisons, rules)
-    return Verdict(winner, tuple(comparisons), sentence, table.probability_best)
+    return Verdict(winner, tuple(comparisons), sentence, table.probability_best, table.seed_sd, table.df)
 
 
 def compare(

@@ -29,7 +29,7 @@ from paramalloc.sweep.session import Session
 from paramalloc.sweep.side_jobs import measure_alone
 from paramalloc.sweep.stopped import SweepStoppedError
 from paramalloc.sweep.stopping import NeverStop, rule_for
-from paramalloc.sweep.tasks import audit_task, finalist_tasks, noise_budgets, noise_tasks, ranking_tasks
+from paramalloc.sweep.tasks import audit_task, finalist_tasks, noise_tasks, ranking_tasks
 from paramalloc.sweep.trial_state import TrialState
 
 
@@ -94,16 +94,14 @@ class Stages:
         return best
 
     def _calibrate(self, rates: dict[str, float]) -> None:
-        tasks, known = noise_tasks(self.plan, rates), decided(self.folder, decisions.NOISE)
-        trials = self.session.train(self.plan, tasks, NeverStop(), retry_failed=known is None).trials.values()
+        """Several seeds of the baseline at both budgets, and what they say about noise."""
+        known, by_budget = decided(self.folder, decisions.NOISE), noise_tasks(self.plan, rates)
+        every = [task for tasks in by_budget.values() for task in tasks]
+        trials = self.session.train(self.plan, every, NeverStop(), retry_failed=known is None).trials
         if known is None:
             scores = {
-                kind: [
-                    _judged_score(trial)
-                    for trial in trials
-                    if trial.status == FINISHED and trial.task.budget_tokens == budget.total_tokens
-                ]
-                for kind, budget in noise_budgets(self.plan).items()
+                kind: [_judged_score(trials[task.name]) for task in tasks if trials[task.name].status == FINISHED]
+                for kind, tasks in by_budget.items()
             }
             row = noise_row(self.plan.baseline.name, scores, self.config.finalists)
             self._record(decisions.NOISE, NOISE, **row)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from paramalloc.plan import Plan, StagePlan, VariantPlan
 from paramalloc.results import AUDIT, FINALISTS, NOISE
-from paramalloc.training.run import Budget, TrainingRun
+from paramalloc.training.run import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,19 @@ def ranking_tasks(stage: StagePlan, suggested: Mapping[str, float]) -> list[Tria
     ]
 
 
-def noise_tasks(plan: Plan, suggested: Mapping[str, float]) -> list[TrialTask]:
-    """The baseline with each of `ranking.noise_seeds`, at both budgets and the first of its learning rates."""
+def noise_tasks(plan: Plan, suggested: Mapping[str, float]) -> dict[str, list[TrialTask]]:
+    """The baseline with each of `ranking.noise_seeds` at the first of its learning rates, by budget."""
     item = plan.baseline
     rate = learning_rates(item, suggested)[0]
-    return [
-        TrialTask(NOISE, f"{item.name}-{kind}-seed{seed}", item.name, budget.run(seed, rate), True, keep_best=False)
-        for kind, budget in noise_budgets(plan).items()
-        for seed in plan.config.ranking.noise_seeds
-    ]
-
-
-def noise_budgets(plan: Plan) -> dict[str, Budget]:
-    """The two budgets whose noise is measured, by the word for them in a trial's name."""
-    return {"ranking": plan.baseline.ranking, "final": plan.baseline.final}
+    return {
+        kind: [
+            TrialTask(
+                NOISE, f"{item.name}-{kind}-seed{seed}", item.name, budget.run(seed, rate), True, keep_best=False
+            )
+            for seed in plan.config.ranking.noise_seeds
+        ]
+        for kind, budget in (("ranking", item.ranking), ("final", item.final))
+    }
 
 
 def audit_task(killed: TrialTask) -> TrialTask:

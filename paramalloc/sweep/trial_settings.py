@@ -1,6 +1,7 @@
-"""config.yaml of a trial: what makes it this one run, written when it begins and read by whoever closes it later.
+"""What is known of a trial when it begins, its config.yaml, and when it has ended, its outcome.
 
-Always holds: the variant's knobs stand at the top, what belongs to this one run of it under `run`.
+Always holds: in config.yaml the variant's knobs stand at the top, what belongs to this one run of it under `run`; a
+trial that an earlier driver has run and not closed is closed with what that one wrote there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import yaml
 
 from paramalloc.plan import Plan
 from paramalloc.results import TrialFolder
+from paramalloc.sweep.journal import Spent
+from paramalloc.sweep.metrics import Outcome
 from paramalloc.sweep.tasks import TrialTask
+from paramalloc.sweep.trial_state import TrialState
 
 
 def trial_settings(
@@ -31,7 +35,24 @@ def trial_settings(
     return plan[task.variant].variant.model_dump(mode="json") | {"run": run}
 
 
-def ran_on(folder: TrialFolder) -> dict[str, Any]:
+def outcome_of(trial: TrialState, status: str, tokens: int, spent: Spent) -> Outcome:
+    """How a trial ended, from what the driver knows of it and what its attempts took."""
+    device = trial.started or _ran_on(trial.folder)
+    return Outcome(
+        status=status,
+        tokens=tokens,
+        last_evaluation=trial.rows[-1] if trial.rows else None,
+        finished=trial.finished,
+        device=device.get("device"),
+        precision=device.get("precision"),
+        wall_seconds=spent.wall_seconds,
+        lost_seconds=spent.lost_seconds,
+        preemptions=spent.preemptions,
+        cost_usd=spent.cost_usd,
+    )
+
+
+def _ran_on(folder: TrialFolder) -> dict[str, Any]:
     """Device and precision of a trial that an earlier driver has run and not closed; empty if there is none."""
     if not folder.config.exists():
         return {}

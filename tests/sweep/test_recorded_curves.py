@@ -96,6 +96,28 @@ def test_a_results_folder_gives_the_ranking_runs_that_ended_and_its_baseline(tmp
     assert recording.left_out == {"killed, failed or unfinished": 1}
 
 
+def test_the_stages_of_a_runbook_are_groups_with_a_baseline_each(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    stages = {"embed": ["base", "thin"], "glu": ["same", "wide"]}
+    experiments = {"base": "", "thin": ", embedding_ratio: 0.25", "same": "", "wide": ", glu_expansion: 4"}
+    listed = [f"{{name: {name}{more}}}" for name, more in experiments.items()]
+    folder.sweep.write_text(
+        f"{{name: s, stages: [{{name: embed, experiments: [{', '.join(listed[:2])}]}}, "
+        f"{{name: glu, builds_on: embed, experiments: [{', '.join(listed[2:])}]}}]}}"
+    )
+    write_json(folder.plan, {"stages": [{"name": stage, "baseline": names[0]} for stage, names in stages.items()]})
+    for stage, names in stages.items():
+        for name in names:
+            trial = folder.trial(stage, name)
+            about = {"schema_version": SCHEMA_VERSION, "status": "finished", "seed": 0, "tokens": 10, "variant": name}
+            write_json(trial.metrics, about)
+            write_jsonl(trial.history, [{"tokens": 10, JUDGED_BY: 9.0}])
+    recording = read_recording(tmp_path, "val", TokenScale())
+    assert [[run.name for run in group] for group in recording.groups] == list(stages.values())
+    assert recording.baselines == {"base", "same"}
+    assert recording.budgets_tokens == (5_000_000, 5_000_000)
+
+
 def test_a_missing_file_bytes_and_a_folder_of_something_else_are_named(path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         read_recording(path, "val", TokenScale())

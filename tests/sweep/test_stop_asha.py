@@ -49,6 +49,7 @@ def test_the_worse_are_stopped_at_a_rung_once_it_is_sure_and_the_baseline_never(
     assert play(asha, "wide", 10.0, range(2_000, 6_000, 2_000)) == [False, False]
     assert play(asha, "slow", 40.0, range(2_000, 4_000, 2_000)) == [True]  # base and wide are better: two places
     assert asha.evaluate("thin", 2_000, 20.0) is False  # it is base that has to give way, and need not
+    assert asha.kills() == ["slow"]
     row = next(row for row in read_jsonl(asha.folder.decisions) if row["decision"] == "kill")
     assert (row["stage"], row["trial"], row["tokens"]) == ("ranking", "slow", 2_000)
     assert (row["rung_tokens"], row["places"], row["field"]) == (1_334, 2, 4)
@@ -84,3 +85,15 @@ def test_a_trial_that_fails_or_diverges_holds_nobody_up_in_this_session_and_the_
     asha.again()
     assert asha.kills() == ["slow"]
     assert asha.metrics("wide")["status"] == "diverged"
+
+
+def test_a_new_driver_knows_that_a_diverged_trial_will_not_come(asha: PlayedSweep) -> None:
+    """Else it might still be better, nobody worse would be sure of the first rung, and so of losing at the second."""
+    for trial in ("base", "wide", "slow"):
+        asha.begin(trial)
+    play(asha, "base", 10.0, range(2_000, 8_000, 2_000))
+    play(asha, "slow", 40.0, range(2_000, 4_000, 2_000))
+    asha.recorder.receive("wide", {"kind": "diverged", "step": 3, "tokens": 1_000})
+    asha.again()
+    asha.begin("thin")
+    assert [asha.evaluate("thin", tokens, 30.0) for tokens in (2_000, 4_000, 6_000)] == [False, False, True]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paramalloc.plan import Plan, make_plan
-from paramalloc.sweep.tasks import baseline_of, finalist_tasks, ranking_tasks
+from paramalloc.sweep.tasks import audit_task, baseline_of, finalist_tasks, noise_tasks, ranking_tasks
 from paramalloc.sweep_file import check_sweep
 
 MODEL = {"total_params": 100_000, "vocab_size": 600, "context_length": 32}
@@ -56,3 +56,22 @@ def test_finalists_share_the_data_order_of_a_seed_keep_their_best_and_meet_the_b
     assert {task.variant: task.run.learning_rate for task in tasks} == {"base": 2e-3, "wide": 3e-3}
     assert all(task.keep_best for task in tasks)
     assert baseline_of(tasks) == {f"wide-seed{seed}": f"base-seed{seed}" for seed in range(3)}
+
+
+def test_noise_is_measured_on_the_baseline_with_each_seed_at_both_budgets_even_if_these_are_equal() -> None:
+    raw = {"name": "t", "model": MODEL, "experiments": [{"name": "base", "learning_rate": [1e-3, 2e-3]}]}
+    budgets = {"training": {"tokens": 12_000}, "ranking": {"tokens": 12_000, "noise_seeds": [4, 5]}}
+    tasks = noise_tasks(make_plan(check_sweep(raw | budgets)), {})
+    assert {kind: [task.name for task in each] for kind, each in tasks.items()} == {
+        "ranking": ["base-ranking-seed4", "base-ranking-seed5"],
+        "final": ["base-final-seed4", "base-final-seed5"],
+    }
+    assert {task.run.learning_rate for each in tasks.values() for task in each} == {1e-3}
+
+
+def test_an_audit_is_the_killed_trial_again_and_is_measured_against_nobody() -> None:
+    plan = plan_of({"name": "base"}, {"name": "wide", "glu_expansion": 4.0})
+    _, killed = ranking_tasks(plan.stages[0], {})
+    task = audit_task(killed)
+    assert (task.stage, task.name, task.run) == ("audit", "wide", killed.run)
+    assert baseline_of([task]) == {}
