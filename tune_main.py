@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -28,6 +27,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plan", action="store_true", help="print shapes, tokens, time, cost and warnings, and end")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a value of the file")
     parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name of the sweep>")
+    parser.add_argument("--storage", metavar="s3://BUCKET/PREFIX", help="keep the results there too")
     parser.add_argument("--fresh", action="store_true", help="set existing results aside and begin anew")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what Ray and the workers log")
     return parser.parse_args(arguments)
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("\nstopped; the same command carries on", highlight=False)
         return EXIT_INTERRUPTED
     except (UserError, OSError) as error:  # OSError: a full disk, a folder that may not be written
-        print(error, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"paramalloc: {error}\n")
         return EXIT_USER_ERROR
 
 
@@ -65,23 +65,18 @@ def _results(config: SweepConfig, options: argparse.Namespace) -> Path:
 
 def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:
     from paramalloc.sweep.driver import require_runnable, run_sweep
-    from paramalloc.sweep.lock import sole_driver
     from paramalloc.sweep.stopped import SweepStoppedError
+    from paramalloc.sweep.workplace import workplace
 
     require_runnable(config)
-    folder = ResultsFolder(_results(config, options))
-    if options.fresh and folder.root.exists():
-        with sole_driver(folder.lock):
-            aside = folder.root.with_name(f"{folder.root.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
-            folder.root.rename(aside)
-            console.print(f"earlier results set aside in {aside}", highlight=False)
+    root = _results(config, options)
+    storage = f"{options.storage.rstrip('/')}/{root.name}" if options.storage else None
+    folder = ResultsFolder(root, storage)
     try:
-        with sole_driver(folder.lock) as left_behind:
-            if left_behind:
-                console.print(f"carrying on after {left_behind}, which ended without a word", highlight=False)
+        with workplace(folder, options.fresh, console):
             return run_sweep(config, folder, console, options.verbose)
     except SweepStoppedError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"paramalloc: {error}\n")
         return error.exit_code
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from paramalloc.commands import data, export, generate, lr_find, overfit, profile, replay, report
+from paramalloc.commands import data, export, fetch, generate, lr_find, overfit, profile, replay, report
 from paramalloc.errors import EXIT_USER_ERROR, UserError
 
 COMMANDS = {
@@ -21,6 +21,7 @@ COMMANDS = {
     "lr-find": lr_find,
     "profile": profile,
     "report": report,
+    "fetch": fetch,
     "export": export,
     "generate": generate,
     "replay": replay,

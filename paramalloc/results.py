@@ -5,7 +5,7 @@ other module spells a result file name. Layout:
 
     sweep.yaml plan.json DATASET_MANIFEST.json tokenizer-<vocab_size>.json decisions.jsonl events.jsonl
     environment.json code.diff COST_SUMMARY.json
-    results_summary.csv REPORT.md RESULTS.md MODEL_CARD.md report.html bundle.zip figures/ .lock
+    results_summary.csv REPORT.md RESULTS.md MODEL_CARD.md report.html bundle.zip figures/ .lock .copy
     badges/ cost.svg progress.svg
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
@@ -22,6 +22,9 @@ from pathlib import Path
 SCHEMA_VERSION = 1
 SANITY, RANKING, FINALISTS = "sanity", "ranking", "finalists"
 FINISHED, KILLED, DIVERGED, FAILED = "finished", "killed", "diverged", "failed"
+
+DRIVER = ".driver.json"  # in storage only: who writes there, see `paramalloc.storage.lease`
+CHECKPOINTS, TENSORBOARD = "checkpoint", "tensorboard"  # of a trial; written by its worker, all else by the driver
 
 JUDGED_BY = "dev_ppl_per_baseline_token"  # the score that compares variants, whatever their tokenizers
 
@@ -51,11 +54,15 @@ VERSION_FIELDS = frozenset({"git_sha", "torch_version", "ray_version"})
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """One trial's files. `stage` and `name` are also its identity in decisions.jsonl and events.jsonl."""
+    """One trial's files. `stage` and `name` are also its identity in decisions.jsonl and events.jsonl.
+
+    `storage` is that of its sweep's `ResultsFolder`.
+    """
 
     root: Path
     stage: str
     name: str
+    storage: str | None = None
 
     @property
     def path(self) -> Path:
@@ -79,11 +86,11 @@ class TrialFolder:
 
     @property
     def checkpoints(self) -> Path:
-        return self.path / "checkpoint"
+        return self.path / CHECKPOINTS
 
     @property
     def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
+        return self.path / TENSORBOARD
 
     @property
     def export(self) -> Path:
@@ -92,9 +99,14 @@ class TrialFolder:
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """Every file name of one sweep's results."""
+    """Every file name of one sweep's results.
+
+    `storage`: `s3://bucket/prefix/<sweep>` where they are kept too, so that machines need not share a file system;
+    there, names are those relative to `root`.
+    """
 
     root: Path
+    storage: str | None = None
 
     @property
     def sweep(self) -> Path:
@@ -181,8 +193,13 @@ class ResultsFolder:
     def lock(self) -> Path:
         return self.root / ".lock"
 
+    @property
+    def copy_name(self) -> Path:
+        """What this copy of the results is called in `DRIVER`, by which storage knows whose copy is the newest."""
+        return self.root / ".copy"
+
     def trial(self, stage: str, name: str) -> TrialFolder:
-        return TrialFolder(self.root, stage, name)
+        return TrialFolder(self.root, stage, name, self.storage)
 
     def trials(self, stage: str) -> Iterator[TrialFolder]:
         """The trials of one stage that have begun, by name."""
@@ -190,7 +207,7 @@ class ResultsFolder:
         if folder.is_dir():
             for path in sorted(folder.iterdir()):
                 if path.is_dir():
-                    yield TrialFolder(self.root, stage, path.name)
+                    yield self.trial(stage, path.name)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ PROGRAM = Path(paramalloc.__file__).parent
 FLOORS = (
     ("data", "telemetry", "statistics"),
     ("training",),
-    ("evaluation",),
+    ("evaluation", "storage"),
     ("sweep", "report", "export"),
     ("commands",),
 )

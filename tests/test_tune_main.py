@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tune_main
-from paramalloc.sweep.lock import sole_driver
+from paramalloc.storage.lock import sole_driver
 from paramalloc.sweep.stopped import BudgetReachedError, SweepStoppedError
 
 SWEEP = """
@@ -55,7 +55,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     assert run(sweep, *arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith(place)
+    assert error.startswith(f"paramalloc: {place}")
     assert "Traceback" not in error
     assert not (tmp_path / "results").exists()
 
@@ -64,7 +64,7 @@ def test_a_corpus_too_small_for_the_vocabulary_leaves_no_sweep_behind_that_a_men
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(sweep, "--set", "model.vocab_size=60_000", "--set", "model.total_params=90_000_000") == 2
-    assert capsys.readouterr().err.startswith("model.vocab_size:")
+    assert capsys.readouterr().err.startswith("paramalloc: model.vocab_size:")
     assert not list(sweep.parent.glob("results/*/sweep.yaml"))
 
 
@@ -110,4 +110,4 @@ def test_a_sweep_that_is_stopped_has_the_exit_code_of_its_reason(
 
         monkeypatch.setattr("paramalloc.sweep.driver.run_sweep", stopped)
         assert run(sweep) == code
-        assert capsys.readouterr().err == f"{reason}\n"
+        assert capsys.readouterr().err == f"paramalloc: {reason}\n"

@@ -24,7 +24,7 @@ def sample_documents(held_out: HeldOut, max_bytes: float) -> HeldOut:
     count = int(np.clip(max_bytes / sizes.mean(), 1, len(sizes)))
     while True:
         chosen = (
-            np.linspace(0, len(sizes) - 1, count).round().astype(int) if count > 1 else np.array([sizes.argmin()])
+            np.linspace(0, len(sizes) - 1, count).round().astype(int) if count > 1 else _best_alone(sizes, max_bytes)
         )
         if count == 1 or sizes[chosen].sum() <= max_bytes:
             break
@@ -36,6 +36,12 @@ def sample_documents(held_out: HeldOut, max_bytes: float) -> HeldOut:
         bytes_per_document=sizes[chosen],
         words_per_document=held_out.words_per_document[chosen],
     )
+
+
+def _best_alone(sizes: np.ndarray, max_bytes: float) -> np.ndarray:
+    """The longest document that fits, or the shortest; (1,)."""
+    fitting = np.where(sizes <= max_bytes, sizes, 0)
+    return np.array([fitting.argmax() if fitting.any() else sizes.argmin()])
 
 
 def score(model: Transformer, held_out: HeldOut, end_of_text: int, numerics: Numerics) -> Score:

@@ -103,7 +103,7 @@ def _init(verbose: bool) -> None:
         ray_constants.ENABLE_RAY_CLUSTER = False
         try:
             ray.init("local", include_dashboard=True, dashboard_host="127.0.0.1", **common)
-        except (RuntimeError, TimeoutError) as error:
+        except Exception as error:  # Ray raises just this where a part of it does not come up in time
             raise UserError("Ray", f"no start on this machine ({error})", "try again with -v") from error
         return
     try:

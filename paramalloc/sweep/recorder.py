@@ -15,6 +15,8 @@ import yaml
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
 from paramalloc.plan import Plan
 from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder, TrialFolder
+from paramalloc.storage.checkpoints import open_checkpoints
+from paramalloc.storage.objects import StorageError
 from paramalloc.sweep.attempts import INTERRUPTED, MAX_DEATHS, Attempts
 from paramalloc.sweep.journal import TRIAL_LOST, TRIAL_PREEMPTED, TRIAL_RESUMED, Journal
 from paramalloc.sweep.kill_rule import Kill, KillRule
@@ -24,7 +26,6 @@ from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState, millions
 from paramalloc.sweep.work import SweepData
 from paramalloc.sweep_file import dump_settings
 from paramalloc.telemetry import Origin
-from paramalloc.training.checkpoint import CheckpointStore
 
 
 class StageRecorder:
@@ -319,9 +320,15 @@ class StageRecorder:
         metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
         write_json(trial.folder.metrics, metrics)
         if status in (KILLED, DIVERGED) or (status == FINISHED and not trial.task.keep_best):
-            CheckpointStore(trial.folder.checkpoints).remove()
+            self._remove_checkpoints(trial)
         if status != FAILED:
             trial.folder.error.unlink(missing_ok=True)  # of an attempt before the one that succeeded
+
+    def _remove_checkpoints(self, trial: TrialState) -> None:
+        try:
+            open_checkpoints(trial.folder).remove()
+        except StorageError as error:
+            self._tell(trial, "checkpoints_left", f"{trial.task.name}: its checkpoints stay for now: {error}")
 
     def _tell(self, trial: TrialState, event: str, text: str, **fields: Any) -> None:
         self.journal.tell(event, text, stage=trial.task.stage, trial=trial.task.name, **fields)

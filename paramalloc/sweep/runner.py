@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -103,7 +104,7 @@ def _stage_input(recorder: StageRecorder, data: SweepData, cluster: Cluster) -> 
         evaluation=config.evaluation,
         telemetry=config.telemetry,
         origins={task.name: recorder.origin(task) for task in tasks},
-        results=recorder.folder.root.resolve(),
+        folder=replace(recorder.folder, root=recorder.folder.root.resolve()),
         cpus=config.resources.cpus_per_trial,
         gpus=cluster.gpus_per_trial(config.resources),
     )

@@ -21,12 +21,12 @@ from paramalloc.config import EvaluationConfig, TelemetryConfig
 from paramalloc.evaluation.profile import profile_variants
 from paramalloc.numerics import choose_numerics
 from paramalloc.results import ResultsFolder
+from paramalloc.storage.checkpoints import open_checkpoints
 from paramalloc.sweep.recall import STOP_REASON, Recall
 from paramalloc.sweep.sanity import Check
 from paramalloc.sweep.tasks import TrialTask
 from paramalloc.sweep.work import SweepData, run_check, run_trial
 from paramalloc.telemetry import Origin, Telemetry, open_telemetry
-from paramalloc.training.checkpoint import CheckpointStore
 from paramalloc.training.run import TrainingRun
 
 # Ray may place a trial on a machine that is about to go; it leaves again, but not in a tight loop.
@@ -43,7 +43,7 @@ class StageInput:
     evaluation: EvaluationConfig
     telemetry: TelemetryConfig
     origins: dict[str, Origin]
-    results: Path
+    folder: ResultsFolder
     cpus: float
     gpus: float
 
@@ -130,7 +130,7 @@ def _device(gpus: float) -> torch.device:
 
 def _run(task: TrialTask, stage: StageInput, report: Any, recall: Recall) -> None:
     numerics = choose_numerics(task.run.training.precision, _device(stage.gpus))
-    folder = ResultsFolder(stage.results).trial(task.stage, task.name)
+    folder = stage.folder.trial(task.stage, task.name)
 
     def notify(text: str) -> None:
         report({"kind": "note", "text": text})
@@ -139,7 +139,7 @@ def _run(task: TrialTask, stage: StageInput, report: Any, recall: Recall) -> Non
         origin = stage.origins[task.name]
         return open_telemetry(stage.telemetry, folder, origin, step, numerics.device, notify)
 
-    checkpoints = CheckpointStore(folder.checkpoints, notify=notify)
+    checkpoints = open_checkpoints(folder, notify)
     run_trial(task, stage.data, stage.evaluation, checkpoints, numerics, report, open_curves, recall.reason)
 
 

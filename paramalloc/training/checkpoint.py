@@ -29,7 +29,7 @@ from torch import nn
 from paramalloc.files import read_json, write_json
 from paramalloc.training.snapshot import HasWeights, distinct
 
-_MODEL, _TRAINING, _MANIFEST = "model.safetensors", "training.pt", "manifest.json"
+_MODEL, _TRAINING, MANIFEST = "model.safetensors", "training.pt", "manifest.json"
 _UNFINISHED = ".writing-"
 BEST = "best"
 FORMAT_VERSION = 2  # raise it when the files or the state in them change: older checkpoints are then stepped over
@@ -100,7 +100,7 @@ class CheckpointStore:
                 _MODEL: _put(building / _MODEL, serialize(distinct(model.state_dict()))),
                 _TRAINING: _put(building / _TRAINING, _pickled(training)),
             }
-            write_json(building / _MANIFEST, {"format": FORMAT_VERSION, "step": step, "sha256": hashes})
+            write_json(building / MANIFEST, {"format": FORMAT_VERSION, "step": step, "sha256": hashes})
             _sync_folder(building)
             _move(building, target)
         except BaseException:
@@ -119,9 +119,7 @@ class CheckpointStore:
     def _read(self, path: Path) -> Checkpoint | None:
         try:
             manifest = _read_manifest(path)
-            damaged = [name for name, digest in manifest["sha256"].items() if _sha256(path / name) != digest]
-            if damaged:
-                raise ValueError(f"{', '.join(damaged)} changed since it was written")
+            _require_whole(path, manifest)
             training = torch.load(path / _TRAINING, weights_only=True)
             return Checkpoint(path, manifest["step"], training)
         except FileNotFoundError as error:
@@ -140,18 +138,34 @@ class CheckpointStore:
 def _read_manifest(path: Path) -> dict[str, Any]:
     """`{"format", "step", "sha256": {file name: digest}}`. Errors: OSError; ValueError that says what is wrong."""
     try:
-        manifest = read_json(path / _MANIFEST)
+        manifest = read_json(path / MANIFEST)
     except ValueError as error:
-        raise ValueError(f"{_MANIFEST} is not JSON") from error
+        raise ValueError(f"{MANIFEST} is not JSON") from error
     if not isinstance(manifest, dict):
-        raise ValueError(f"{_MANIFEST} is no manifest")
+        raise ValueError(f"{MANIFEST} is no manifest")
     if manifest.get("format") != FORMAT_VERSION:
         raise ValueError(f"format {manifest.get('format')}, read is {FORMAT_VERSION}")
     hashes, step = manifest.get("sha256"), manifest.get("step")
     whole = isinstance(hashes, dict) and hashes.keys() == {_MODEL, _TRAINING} and isinstance(step, int)
     if not whole or path.name not in (BEST, f"step-{step:08d}"):
-        raise ValueError(f"{_MANIFEST} changed since it was written")
+        raise ValueError(f"{MANIFEST} changed since it was written")
     return manifest
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint folder holds what its manifest says."""
+    try:
+        _require_whole(path, _read_manifest(path))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _require_whole(path: Path, manifest: dict[str, Any]) -> None:
+    """Errors: ValueError that names the files which are not what was written; OSError for one that is missing."""
+    damaged = [name for name, digest in manifest["sha256"].items() if _sha256(path / name) != digest]
+    if damaged:
+        raise ValueError(f"{', '.join(damaged)} changed since it was written")
 
 
 def _move(building: Path, target: Path) -> None:

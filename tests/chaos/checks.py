@@ -100,5 +100,5 @@ def bill_problems(bill: dict[str, Any]) -> Iterator[str]:
 
 def left_behind(folder: ResultsFolder) -> Iterator[str]:
     for path in folder.root.rglob(".*"):
-        if path != folder.lock:
+        if path not in (folder.lock, folder.copy_name):
             yield f"{path.relative_to(folder.root)} was left behind"

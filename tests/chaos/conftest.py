@@ -22,6 +22,7 @@ from tests.chaos.figures import RunFigures, summary, table
 from tests.chaos.nodes import Machines
 from tests.chaos.plan import Plan
 from tests.chaos.run import can_mount, run_plan
+from tests.s3_server import S3Server
 from tests.sweep.outcomes import numbers
 
 SWEEP = {
@@ -51,6 +52,7 @@ class Chaos:
     """What all runs share."""
 
     machines: Machines
+    s3: S3Server
     config: SweepConfig
     place: Path
     undisturbed: dict[str, Any]
@@ -62,7 +64,7 @@ class Chaos:
         if any(fault.kind == "disk_full" for fault in plan.faults) and not self.may_mount:
             pytest.skip("a small disk cannot be mounted by this user")
         place = self.place / f"{len(self.runs)}-{plan.name.replace(' ', '-')}"
-        figures = run_plan(plan, self.machines, self.config, self.undisturbed, place)
+        figures = run_plan(plan, self.machines, self.s3, self.config, self.undisturbed, place)
         self.runs.append(figures)
         self.save()
         return figures
@@ -82,17 +84,20 @@ def chaos(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     place = tmp_path_factory.mktemp("chaos")
     config = check_sweep({**SWEEP, "data": {**SWEEP["data"], "cache_dir": str(place / "cache")}})
-    machines = Machines()
-    try:
-        peace = run_plan(Plan("undisturbed", ()), machines, config, None, place / "undisturbed")
-        assert peace.problems == []
-        undisturbed = numbers(ResultsFolder(place / "undisturbed" / "results"))
-        chaos = Chaos(machines, config, place, undisturbed, peace.seconds, can_mount(place / "mount"))
-        pytestconfig.stash[_CHAOS] = chaos
-        yield chaos
-    finally:
-        machines.close()
-        patch.undo()
+    with S3Server() as s3:
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)
+        machines = Machines()
+        try:
+            peace = run_plan(Plan("undisturbed", ()), machines, s3, config, None, place / "undisturbed")
+            assert peace.problems == []
+            undisturbed = numbers(ResultsFolder(place / "undisturbed" / "results"))
+            chaos = Chaos(machines, s3, config, place, undisturbed, peace.seconds, can_mount(place / "mount"))
+            pytestconfig.stash[_CHAOS] = chaos
+            yield chaos
+        finally:
+            machines.close()
+            patch.undo()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -48,6 +48,8 @@ class Driver:
     def __init__(self, sweep: Path, folder: ResultsFolder, address: str) -> None:
         self.folder, self.log = folder, sweep.with_suffix(".log")
         arguments = [str(sweep), "--results", str(folder.root)]
+        if folder.storage:
+            arguments += ["--storage", folder.storage.removesuffix(f"/{folder.root.name}")]
         self.process = _FORKS.Process(target=_drive, args=(arguments, address, self.log))
         self.process.start()
 

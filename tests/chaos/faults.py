@@ -7,6 +7,7 @@ by itself; `scene.struck` remembers which trials it hit, when, and whether they 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -15,9 +16,11 @@ from typing import Any
 
 import psutil
 
+from paramalloc.storage.objects import open_objects
 from tests.chaos.nodes import wait_until, workers
 from tests.chaos.plan import Fault
 from tests.chaos.scene import Scene
+from tests.s3_server import let_lease_expire
 
 REACTION_SECONDS = 20.0  # for a trial to leave; EC2 gives 120
 GIVEN_UP_SECONDS = 40.0  # for a silent machine
@@ -124,6 +127,24 @@ def head_lost(scene: Scene, fault: Fault) -> None:
     scene.kill_driver(fault.kind)
     scene.machines.lose_head()
     scene.start_driver()
+
+
+def disk_of_head_lost(scene: Scene, fault: Fault) -> None:
+    """The driver and its disk with all results and every node's checkpoints; S3 has what there was."""
+    scene.kill_driver(fault.kind)
+    wait_until(lambda: not any(workers(node) for node in scene.machines.nodes), REACTION_SECONDS)
+    shutil.rmtree(scene.folder.root)
+    assert scene.folder.storage
+    let_lease_expire(open_objects(scene.folder.storage))
+    scene.start_driver()
+
+
+def storage_fails(scene: Scene, fault: Fault) -> None:
+    """S3 answers every request with 503 for some seconds; nobody is stopped by it."""
+    scene.strike([], fault.kind)
+    scene.s3.failing = True
+    scene.driver.end(2 + 10 * fault.fraction)
+    scene.s3.failing = False
 
 
 def checkpoint_flipped(scene: Scene, fault: Fault) -> None:

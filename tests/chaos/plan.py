@@ -30,12 +30,23 @@ KINDS = (
     "checkpoint_truncated",
     "disk_full",
     "head_lost",
+    "storage_fails",
+    "disk_of_head_lost",
 )
 # These begin a new driver or a new cluster, so only one of them makes a run.
 _HEAVY = frozenset(
-    {"driver_killed", "driver_interrupted", "checkpoint_flipped", "checkpoint_truncated", "disk_full", "head_lost"}
+    {
+        "driver_killed",
+        "driver_interrupted",
+        "checkpoint_flipped",
+        "checkpoint_truncated",
+        "disk_full",
+        "head_lost",
+        "disk_of_head_lost",
+    }
 )
-_LIGHT = tuple(kind for kind in KINDS if kind not in _HEAVY)
+STORED = frozenset({"storage_fails", "disk_of_head_lost"})  # make a run of a sweep that is kept on S3
+_LIGHT = tuple(kind for kind in KINDS if kind not in _HEAVY | STORED)
 LAST_EVALUATION = 26  # an undisturbed sweep has some forty; the last ones come too late to strike at
 SECOND_FAULT = 0.4
 

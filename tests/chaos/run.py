@@ -21,15 +21,21 @@ from tests.chaos import faults
 from tests.chaos.checks import problems
 from tests.chaos.figures import RunFigures, recoveries
 from tests.chaos.nodes import Machines
-from tests.chaos.plan import Fault, Plan
+from tests.chaos.plan import STORED, Fault, Plan
 from tests.chaos.scene import EXIT_DONE, Scene
+from tests.s3_server import S3Server
 
 DRIVERS = 4  # more than any plan needs: one that ends with an error is started again, as its user would
 DISK_MB = 24
 
 
 def run_plan(
-    plan: Plan, machines: Machines, config: SweepConfig, undisturbed: dict[str, Any] | None, place: Path
+    plan: Plan,
+    machines: Machines,
+    s3: S3Server,
+    config: SweepConfig,
+    undisturbed: dict[str, Any] | None,
+    place: Path,
 ) -> RunFigures:
     """Run `plan` in the empty folder `place`. Without `undisturbed` there is nothing to compare with."""
     machines.restore()
@@ -38,7 +44,9 @@ def run_plan(
     with _disk(place, small=any(fault.kind == "disk_full" for fault in plan.faults)):
         sweep = place / "sweep.yaml"
         sweep.write_text(dump_sweep(config))
-        scene = Scene(machines, sweep, ResultsFolder(place / "results"))
+        stored = any(fault.kind in STORED for fault in plan.faults)
+        folder = ResultsFolder(place / "results", f"{s3.address}/{place.name}/results" if stored else None)
+        scene = Scene(machines, sweep, folder, s3)
         started = time.monotonic()
         for fault in plan.faults:
             if _wait_for(scene, fault, started):

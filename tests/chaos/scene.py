@@ -18,6 +18,7 @@ from paramalloc.results import ResultsFolder
 from tests.chaos.drivers import Driver
 from tests.chaos.nodes import Machines
 from tests.chaos.plan import Fault
+from tests.s3_server import S3Server
 
 TrialKey = tuple[str, str]  # stage, name
 EXIT_DONE = 0
@@ -38,8 +39,8 @@ class Struck:
 class Scene:
     """One run of one plan. `folder.root.parent` is the run's own."""
 
-    def __init__(self, machines: Machines, sweep: Path, folder: ResultsFolder) -> None:
-        self.machines, self.sweep, self.folder = machines, sweep, folder
+    def __init__(self, machines: Machines, sweep: Path, folder: ResultsFolder, s3: S3Server) -> None:
+        self.machines, self.sweep, self.folder, self.s3 = machines, sweep, folder, s3
         self.struck: list[Struck] = []
         self.codes: list[int | None] = []
         self.start_driver()

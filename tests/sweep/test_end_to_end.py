@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,13 @@ from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import FINALISTS, RANKING, SANITY, ResultsFolder
+from paramalloc.storage.checkpoints import SharedCheckpoints
+from paramalloc.storage.objects import open_objects
+from paramalloc.storage.session import fetch
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, SweepStoppedError
 from paramalloc.sweep_file import dump_sweep
+from tests.s3_server import S3Server, let_lease_expire
 from tests.sweep.outcomes import numbers, without_measurements
 
 TUNE_MAIN = Path(__file__).parents[2] / "tune_main.py"
@@ -229,8 +233,18 @@ def test_a_baseline_that_fails_ends_the_sweep_with_the_reason(
         run(tiny(experiments=experiments, sanity={"enabled": False}), ResultsFolder(tmp_path / "lost"))
 
 
-def start(sweep: Path, folder: ResultsFolder) -> subprocess.Popen[str]:
-    command = [sys.executable, str(TUNE_MAIN), str(sweep), "--results", str(folder.root)]
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An address in a bucket that processes started from here can reach."""
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with S3Server() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server.address
+
+
+def start(sweep: Path, folder: ResultsFolder, storage: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(TUNE_MAIN), str(sweep), "--results", str(folder.root), "--storage", storage]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -244,33 +258,48 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 
 def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbers(
-    tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str]
+    tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str], s3: str
 ) -> None:
-    """Ctrl-C in ranking, then SIGKILL in ranking, then SIGKILL in finalists, then left alone."""
+    """Ctrl-C at the first evaluation, SIGKILL at the next one, and in the finalists with the head's disk."""
     sweep = tmp_path / "tiny.yaml"
     sweep.write_text(dump_sweep(tiny()))
-    folder = ResultsFolder(tmp_path / "tiny")
+    folder = ResultsFolder(tmp_path / "head" / "tiny")
+    stored = open_objects(f"{s3}/tiny")
 
-    def rows(stage: str) -> int:
-        return sum(len(read_jsonl(trial.history)) for trial in folder.trials(stage))
+    def rows(stages: tuple[str, ...]) -> int:
+        return sum(len(read_jsonl(trial.history)) for stage in stages for trial in folder.trials(stage))
 
-    for stage, at_least, signal_number in (
-        (RANKING, 2, signal.SIGINT),
-        (RANKING, 6, signal.SIGKILL),
-        (FINALISTS, 2, signal.SIGKILL),
+    for stages, signal_number in (
+        ((RANKING, FINALISTS), signal.SIGINT),
+        ((RANKING, FINALISTS), signal.SIGKILL),
+        ((FINALISTS,), signal.SIGKILL),
     ):
-        process = start(sweep, folder)
-        wait_until(lambda stage=stage, at_least=at_least: rows(stage) >= at_least, process)
+        before = rows(stages)
+        process = start(sweep, folder, s3)
+        wait_until(lambda stages=stages, before=before: rows(stages) > before, process)
+        if stages == (FINALISTS,):
+            wait_until(lambda: bool(stored.names(f"{FINALISTS}/")), process)
         os.kill(process.pid, signal_number)
         said, _ = process.communicate(timeout=DEADLINE_SECONDS)
         expected = EXIT_INTERRUPTED if signal_number == signal.SIGINT else -signal.SIGKILL
         assert process.returncode == expected, said
         assert not folder.report.exists()
-    process = start(sweep, folder)
+    folder.root.rename(tmp_path / "lost")
+    process = start(sweep, folder, s3)
+    said, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 2, said
+    assert "results that another driver is writing" in said
+    let_lease_expire(stored)
+    process = start(sweep, folder, s3)
     said, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, said
-    assert "ended without a word" in said
+    assert "taking over the results" in said
     assert numbers(folder) == numbers(undisturbed[0])
     events = [row["event"] for row in read_jsonl(folder.events)]
     assert events.count("session_start") == 4
     assert "trial_resumed" in events
+    fetch(f"{s3}/tiny", tmp_path / "fetched", whole=False)
+    assert numbers(ResultsFolder(tmp_path / "fetched")) == numbers(folder)
+    assert (tmp_path / "fetched" / folder.report.name).read_bytes() == folder.report.read_bytes()
+    finalist = folder.trial(FINALISTS, "wide-seed1")
+    assert SharedCheckpoints(finalist, open_objects(f"{s3}/tiny/{FINALISTS}/wide-seed1")).best()

@@ -67,7 +67,8 @@ def test_a_trial_reports_its_start_each_evaluation_and_its_scores(
     told = reports(task, data, config, tmp_path)
     assert [item["kind"] for item in told] == ["started", *["evaluation"] * 6, "finished"]
     assert told[-1]["scores"]["dev_ppl"] > 1
-    assert [length for length, times in told[-1]["latency_ms"].items() if times] == ["32"]  # the context
+    measured = {length: times is not None for length, times in told[-1]["latency_ms"].items()}
+    assert measured == {"32": True, "128": False, "512": False}  # 32 is the context
     again = reports(task, data, config, tmp_path)
     assert [item["kind"] for item in again] == ["started", "finished"]
     assert again[0]["history"] == [item["row"] for item in told[1:-1]]
@@ -142,4 +143,4 @@ def test_scoring_dev_on_the_way_costs_at_most_five_percent(config: SweepConfig, 
     run = replace(task_of(config, "base").run, budget_tokens=100_000, eval_interval_tokens=interval)
     forward = len(run.evaluation_steps) * sliced.baseline_slice_tokens / 3  # of the three passes of training
     share = forward / run.budget_tokens
-    assert 0.25 * EVALUATION_SHARE < share <= EVALUATION_SHARE * 1.01
+    assert 0.6 * EVALUATION_SHARE < share <= EVALUATION_SHARE * 1.01

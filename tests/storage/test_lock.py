@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from paramalloc.errors import UserError
-from paramalloc.sweep.lock import sole_driver
+from paramalloc.storage.lock import sole_driver
 
 HOLDER = """
 import sys
 from pathlib import Path
-from paramalloc.sweep.lock import sole_driver
+from paramalloc.storage.lock import sole_driver
 with sole_driver(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
