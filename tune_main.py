@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show_plan(config: SweepConfig, options: argparse.Namespace, console: Console) -> None:
     from paramalloc.forecast import forecast, print_forecast
-    from paramalloc.plan import make_plan, measure_corpus, print_plan
+    from paramalloc.plan import make_plan, measure_corpus
+    from paramalloc.plan_table import print_plan
 
     plan, own = make_plan(config), _results(config, options)
     print_plan(plan, measure_corpus(plan), console)

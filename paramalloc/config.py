@@ -1,210 +1,80 @@
-"""The sweep file as typed, frozen models: the schema with every default, and what an experiment resolves to.
+"""The sweep file as typed, frozen models: its stages and experiments, and what each experiment resolves to.
 
 Always holds: an unknown key, a wrong type or a value out of range is refused before anything starts, with its
-dotted path; no other module knows a default. Read one with `paramalloc.sweep_file.load_sweep(path)`.
-
-Units are in the names: `_tokens`, `_seconds`, `_usd`, `_bytes`; `batch_size` counts sequences per optimiser step.
+dotted path; a plain sweep is a runbook with one stage, `ranking`; `paramalloc.sections` has the sections and their
+defaults. Read one with `paramalloc.sweep_file.load_sweep(path)`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-LearningRates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+from paramalloc.results import RANKING, RESERVED
+from paramalloc.sections import (
+    CostConfig,
+    DataConfig,
+    EvaluationConfig,
+    FinalistsConfig,
+    KillRuleConfig,
+    ModelConfig,
+    Name,
+    PlacedError,
+    Precision,
+    RankingConfig,
+    ResourcesConfig,
+    SanityConfig,
+    Section,
+    SmallBenchConfig,
+    TelemetryConfig,
+    TrainingConfig,
+)
 
+__all__ = [
+    "CostConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "Experiment",
+    "FinalistsConfig",
+    "KillRuleConfig",
+    "ModelConfig",
+    "Name",
+    "PlacedError",
+    "Precision",
+    "RankingConfig",
+    "ResourcesConfig",
+    "SanityConfig",
+    "Section",
+    "SmallBenchConfig",
+    "StageConfig",
+    "SweepConfig",
+    "TelemetryConfig",
+    "TrainingConfig",
+    "Variant",
+]
 
-class PlacedError(ValueError):
-    """A mistake found across fields: `PlacedError(place, got, allowed)`, the place dotted from the top."""
-
-
-class Section(BaseModel):
-    """A frozen part of the sweep file; `true` and `false` are never taken for the numbers 1 and 0."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_bool_as_number(cls, value: Any, info: Any) -> Any:
-        if isinstance(value, bool) and not _takes_bool(cls.model_fields[info.field_name].annotation):
-            raise ValueError("true and false are no numbers here")
-        return value
-
-
-def _takes_bool(annotation: Any) -> bool:
-    return annotation is bool or any(_takes_bool(part) for part in get_args(annotation))
-
-
-class DataConfig(Section):
-    """Where the text comes from. `corpus`: synthetic, wikitext-2, wikitext-103, or the path of a file or folder."""
-
-    corpus: str = Field("wikitext-103", min_length=1)
-    documents: Literal["auto", "article", "file", "blank_line"] = "auto"
-    held_out_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    held_out_max_bytes: PositiveInt = 5_000_000  # of a split that is cut from train; more takes long to score
-    on_overlap: Literal["error", "drop_train"] = "drop_train"
-    synthetic_bytes: Annotated[int, Field(ge=10_000)] = 8_000_000
-    seed: Seed = 0
-    licence: str | None = None  # of a text of your own, for the manifest; the built-in corpora know theirs
-    cache_dir: str = "~/.cache/paramalloc"
-
-
-class ModelConfig(Section):
-    """What the allocation solver is asked for; the shape it finds is within 0.5 % of `total_params`."""
-
-    total_params: Annotated[int, Field(ge=100_000, le=1_000_000_000)] = 10_000_000
-    vocab_size: Annotated[int, Field(ge=257, le=2**31 - 1)] = 16_000
-    embedding_ratio: Fraction = 0.35
-    glu_expansion: Annotated[float, Field(gt=0, le=64)] = 2.66
-    tied: bool = True
-    n_heads: PositiveInt | Literal["auto"] = "auto"
-    context_length: Annotated[int, Field(ge=8)] = 512
-
-
-class TrainingConfig(Section):
-    """One training run. `tokens` is the budget of a finalist; the warm-up is a share of whatever budget runs.
-
-    `learning_rate` is the peak. A list ranks the variant at each of its values and keeps the best; `auto` takes what
-    the learning-rate range test of the sanity stage suggests for the variant.
-    """
-
-    tokens: PositiveInt = 50_000_000
-    batch_size: PositiveInt = 256
-    micro_batch_size: PositiveInt | Literal["auto"] = "auto"
-    learning_rate: PositiveFloat | Literal["auto"] | LearningRates = 1e-3
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    weight_decay: NonNegativeFloat = 0.1
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    grad_clip: PositiveFloat = 1.0
-    precision: Precision = "auto"
-    checkpoint_seconds: PositiveFloat = 60.0
-    seed: Seed = 0
-
-    @field_validator("learning_rate")
-    @classmethod
-    def _distinct_rates(cls, value: float | str | tuple[float, ...]) -> float | str | tuple[float, ...]:
-        if isinstance(value, tuple) and len(set(value)) != len(value):
-            raise ValueError("a learning rate stands there twice")
-        return value
-
-
-class KillRuleConfig(Section):
-    """A trial dies after `window_tokens` spent at least `margin_ppl` above the baseline at every evaluation."""
-
-    enabled: bool = True
-    margin_ppl: PositiveFloat = 0.5
-    window_tokens: PositiveInt = 1_000_000
-
-
-class RankingConfig(Section):
-    tokens: PositiveInt = 5_000_000
-    eval_interval_tokens: PositiveInt = 250_000
-    kill_rule: KillRuleConfig = KillRuleConfig()
-
-
-class FinalistsConfig(Section):
-    """How many variants are rerun beside the baseline, with which seeds, and what counts as winning.
-
-    The second best is promoted only within `thin_margin` (relative perplexity) of the best. A winner is at least
-    `win_margin` better than the baseline, with latency and memory no more than `tolerance` above the baseline's, and
-    not by seed noise alone; variants that surely differ by less than `equivalence_margin` count as equal.
-    """
-
-    count: Annotated[int, Field(ge=1)] = 2
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
-    eval_interval_tokens: PositiveInt = 1_000_000
-    thin_margin: NonNegativeFloat = 0.02
-    win_margin: NonNegativeFloat = 0.05
-    tolerance: NonNegativeFloat = 0.05
-    equivalence_margin: PositiveFloat = 0.005
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed stands there twice")
-        return seeds
-
-
-class SmallBenchConfig(Section):
-    """Zero-shot probes: how many validation examples of each task, drawn with `seed`, and where they come from.
-
-    `source`: `hub` (GLUE and SuperGLUE), `synthetic` (probes of the built-in world), the path of a folder with
-    sst2.jsonl, rte.jsonl, boolq.jsonl and mrpc.jsonl, or `auto`: synthetic for the synthetic corpus, hub else.
-    """
-
-    source: Annotated[str, Field(min_length=1)] = "auto"
-    examples: Annotated[int, Field(ge=100, le=500)] = 500
-    seed: Seed = 0
-
-
-class EvaluationConfig(Section):
-    metrics: tuple[Literal["perplexity", "smallbench_accuracy"], ...] = ("perplexity",)
-    smallbench: SmallBenchConfig = SmallBenchConfig()
-    latency_runs: Annotated[int, Field(ge=0)] = 100
-
-
-class SanityConfig(Section):
-    """What is tried before anything is ranked: memorizing a little text, and a learning-rate range test.
-
-    `variants`: which ones are tried. A variant with `learning_rate: auto` always gets its range test.
-    """
-
-    enabled: bool = True
-    variants: Literal["baseline", "all"] = "baseline"
-
-
-class TelemetryConfig(Section):
-    """`tensorboard` writes event files beside each trial; W&B is used when WANDB_API_KEY is set."""
-
-    tensorboard: bool = True
-    wandb_project: Annotated[str, Field(min_length=1)] = "paramalloc"
-
-
-class ResourcesConfig(Section):
-    """What one trial holds. Fractions share a core or a GPU; `auto` takes one GPU each where there are any.
-
-    `silence_seconds`: one that has reported nothing for so long, and for ten times its own pace, is started again.
-    """
-
-    cpus_per_trial: PositiveFloat = 1.0
-    gpus_per_trial: NonNegativeFloat | Literal["auto"] = "auto"
-    silence_seconds: PositiveFloat = 60.0
-
-
-class CostConfig(Section):
-    """What may be spent, and what an hour of a machine costs.
-
-    `prices`: `auto` asks EC2 about machines that are EC2's, and nobody about others, which cost `fixed_usd_per_hour`;
-    with `fixed` every machine costs that, and nobody is asked. `tokens_per_second`: what one machine trains with all
-    its trials, evaluations included; for the estimate of `--plan`, which else takes it from earlier results.
-    """
-
-    budget_usd: PositiveFloat = 50.0
-    prices: Literal["auto", "fixed"] = "auto"
-    fixed_usd_per_hour: NonNegativeFloat = 0.0
-    tokens_per_second: PositiveFloat | None = None
+STAGE_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"  # it names a folder among the files of a results folder
+StageName = Annotated[str, Field(pattern=STAGE_PATTERN)]
 
 
 class Experiment(ModelConfig, TrainingConfig):
-    """One variant: a name, and those model and training knobs that it overrides (the others count as unset)."""
+    """One variant: a name, and those model and training knobs that it overrides (the others count as unset).
+
+    `enabled: false` keeps it in the file and out of the sweep.
+    """
 
     name: Name
+    enabled: bool = True
 
     @property
     def overrides(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True, exclude={"name"})
+        return self.model_dump(exclude_unset=True, exclude={"name", "enabled"})
+
+
+Experiments = Annotated[tuple[Experiment, ...], Field(min_length=1)]
 
 
 class Variant(Section):
@@ -214,15 +84,70 @@ class Variant(Section):
     model: ModelConfig
     training: TrainingConfig
 
+    def is_as(self, other: Variant) -> bool:
+        """Whether both come to the same model, trained in the same way."""
+        return (self.model, self.training) == (other.model, other.training)
+
+
+class StageConfig(Section):
+    """One ranking of a runbook: its variants override what the winner of stage `builds_on` has, else the file's.
+
+    `baseline`: as that of a sweep; left out, the experiment that changes nothing of what it is built on.
+    """
+
+    name: StageName
+    builds_on: StageName | None = None
+    experiments: Experiments
+    baseline: str | None = None
+
+    @property
+    def enabled(self) -> tuple[Experiment, ...]:
+        return tuple(experiment for experiment in self.experiments if experiment.enabled)
+
+    def variants(self, model: ModelConfig, training: TrainingConfig) -> tuple[Variant, ...]:
+        """The experiments resolved, the baseline first, the others in the order of the file."""
+        resolved = [_override(experiment, model, training) for experiment in self.enabled]
+        baseline = self._baseline(resolved, model, training)
+        return tuple(sorted(resolved, key=lambda variant: variant.name != baseline))
+
+    def _baseline(self, resolved: list[Variant], model: ModelConfig, training: TrainingConfig) -> str:
+        """The named one; else what is built on, or the default allocation (0.35, 2.66); else the first."""
+        if self.baseline is not None:
+            return self.baseline
+        built_on = Variant(name="built-on", model=model, training=training)
+        unchanged = [v for v in resolved if (v.is_as(built_on) if self.builds_on else _allocation(v) == _DEFAULT)]
+        return (unchanged or resolved)[0].name
+
+
+_DEFAULT = (ModelConfig().embedding_ratio, ModelConfig().glu_expansion)
+
+
+def _allocation(variant: Variant) -> tuple[float, float]:
+    return variant.model.embedding_ratio, variant.model.glu_expansion
+
+
+def _override(experiment: Experiment, model: ModelConfig, training: TrainingConfig) -> Variant:
+    def merged(section: Section) -> dict[str, Any]:
+        own = {key: value for key, value in experiment.overrides.items() if key in type(section).model_fields}
+        return section.model_dump() | own
+
+    return Variant(
+        name=experiment.name, model=ModelConfig(**merged(model)), training=TrainingConfig(**merged(training))
+    )
+
 
 class SweepConfig(Section):
-    """The whole sweep file. `baseline` names one experiment; left out, it is found as DESIGN's default."""
+    """The whole sweep file: `experiments` to be ranked, or `stages` of them (a runbook).
+
+    `baseline` names one experiment; left out, it is found as DESIGN's default.
+    """
 
     name: Name
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
-    experiments: Annotated[tuple[Experiment, ...], Field(min_length=1)]
+    experiments: Experiments | None = None
     baseline: str | None = None
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)] | None = None
     training: TrainingConfig = TrainingConfig()
     ranking: RankingConfig = RankingConfig()
     finalists: FinalistsConfig = FinalistsConfig()
@@ -232,23 +157,40 @@ class SweepConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     cost: CostConfig = CostConfig()
 
-    @field_validator("experiments")
-    @classmethod
-    def _distinct_names(cls, experiments: tuple[Experiment, ...]) -> tuple[Experiment, ...]:
-        seen: set[str] = set()
-        for index, experiment in enumerate(experiments):
-            if experiment.name.lower() in seen:
-                allowed = "every experiment needs a name of its own (case does not count)"
-                raise PlacedError(f"experiments[{index}].name", f"'{experiment.name}' a second time", allowed)
-            seen.add(experiment.name.lower())
-        return experiments
-
     @model_validator(mode="after")
-    def _baseline_exists(self) -> SweepConfig:
-        names = [experiment.name for experiment in self.experiments]
-        if self.baseline is not None and self.baseline not in names:
-            raise PlacedError("baseline", f"'{self.baseline}'", f"allowed: {', '.join(names)}")
+    def _stages_or_experiments(self) -> SweepConfig:
+        if self.stages is None and self.experiments is None:
+            raise PlacedError("experiments", "nothing", "this key is required (or `stages`, for a runbook)")
+        if self.stages is not None and self.experiments is not None:
+            raise PlacedError("experiments", "experiments beside `stages`", "give one of the two")
+        if self.stages is not None and self.baseline is not None:
+            raise PlacedError("baseline", f"'{self.baseline}'", "every stage has a baseline of its own")
+        self._check_stages()
         return self
+
+    def _check_stages(self) -> None:
+        """Errors: PlacedError for names that stand twice or are nobody's."""
+        experiments: set[str] = set()
+        stages: list[str] = []
+        for place, stage in self.places.items():
+            if stage.name in RESERVED or stage.name in stages:
+                taken = "that name is taken by a folder of results" if stage.name in RESERVED else "a second time"
+                raise PlacedError(f"{place}name", f"'{stage.name}'", f"{taken}; every stage needs a name of its own")
+            if stage.builds_on is not None and stage.builds_on not in stages:
+                allowed = f"allowed, as a stage before it: {', '.join(stages) or 'none'}"
+                raise PlacedError(f"{place}builds_on", f"'{stage.builds_on}'", allowed)
+            stages.append(stage.name)
+            for index, experiment in enumerate(stage.experiments):
+                if experiment.name.lower() in experiments:
+                    allowed = "every experiment needs a name of its own (case does not count)"
+                    where = f"{place}experiments[{index}].name"
+                    raise PlacedError(where, f"'{experiment.name}' a second time", allowed)
+                experiments.add(experiment.name.lower())
+            names = [experiment.name for experiment in stage.enabled]
+            if not names:
+                raise PlacedError(f"{place}experiments", "none that is enabled", "enable one at least")
+            if stage.baseline is not None and stage.baseline not in names:
+                raise PlacedError(f"{place}baseline", f"'{stage.baseline}'", f"allowed: {', '.join(names)}")
 
     @model_validator(mode="after")
     def _rates_can_be_found(self) -> SweepConfig:
@@ -260,30 +202,38 @@ class SweepConfig(Section):
         return self
 
     @cached_property
+    def places(self) -> dict[str, StageConfig]:
+        """The ranking stages in their order, by where they stand in the file; a plain sweep has one, `ranking`."""
+        if self.stages is not None:
+            return {f"stages[{index}].": stage for index, stage in enumerate(self.stages)}
+        assert self.experiments is not None
+        return {"": StageConfig(name=RANKING, experiments=self.experiments, baseline=self.baseline)}
+
+    @cached_property
+    def stage_names(self) -> tuple[str, ...]:
+        return tuple(stage.name for stage in self.places.values())
+
+    def resolve(self, winners: Mapping[str, str]) -> dict[str, tuple[Variant, ...]]:
+        """The variants of every ranking stage, its baseline first.
+
+        `winners`: by stage; where there is none yet, the stage's baseline is taken for it.
+        """
+        found: dict[str, tuple[Variant, ...]] = {}
+        for stage in self.places.values():
+            model, training = self.model, self.training
+            if stage.builds_on is not None:
+                rivals = found[stage.builds_on]
+                base = next((v for v in rivals if v.name == winners.get(stage.builds_on)), rivals[0])
+                model, training = base.model, base.training
+            found[stage.name] = stage.variants(model, training)
+        return found
+
+    @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """All experiments resolved, the baseline first, the others in the order of the file."""
-        resolved = [self._resolve(experiment) for experiment in self.experiments]
-        return tuple(sorted(resolved, key=lambda variant: variant.name != self.baseline_name))
+        """Those of all stages as if every baseline won; the baseline of the whole sweep comes first."""
+        return tuple(variant for stage in self.resolve({}).values() for variant in stage)
 
     @cached_property
     def baseline_name(self) -> str:
-        """The named baseline, else the experiment with the default allocation (0.35, 2.66), else the first."""
-        if self.baseline is not None:
-            return self.baseline
-        default = ModelConfig()
-        for experiment in self.experiments:
-            model = self._resolve(experiment).model
-            if (model.embedding_ratio, model.glu_expansion) == (default.embedding_ratio, default.glu_expansion):
-                return experiment.name
-        return self.experiments[0].name
-
-    def _resolve(self, experiment: Experiment) -> Variant:
-        def merged(section: Section) -> dict[str, Any]:
-            own = {key: value for key, value in experiment.overrides.items() if key in type(section).model_fields}
-            return section.model_dump() | own
-
-        return Variant(
-            name=experiment.name,
-            model=ModelConfig(**merged(self.model)),
-            training=TrainingConfig(**merged(self.training)),
-        )
+        """That of the first stage: the named one, else the one with the default allocation, else the first."""
+        return self.variants[0].name

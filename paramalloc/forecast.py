@@ -1,8 +1,9 @@
 """What a sweep will take, before it has begun: hours and dollars as a range, and what the range rests on.
 
-Always holds: nothing is started or asked over a network. Least is a sweep in which the kill rule stops every
-challenger but one as early as it can; most is one in which nothing is stopped and as many become finalists as may.
-Where no speed is known no number is given. The sanity stage and the start of machines come on top.
+Always holds: nothing is started or asked over a network. Least is a sweep in which the stopping rule stops every
+challenger of a stage but one as early as it can; most is one in which nothing is stopped and there are as many
+finalists as there may be. Where no speed is known no number is given. The sanity stage and the start of machines come
+on top.
 Use: `print_forecast(forecast(plan, Path("results"), Path("results/embed")), plan.config.cost, console)`.
 """
 
@@ -18,11 +19,12 @@ from rich.console import Console
 
 from cost.budget import Estimate, Range, estimate
 from paramalloc.allocation import flops_per_token
-from paramalloc.config import CostConfig, ResourcesConfig
+from paramalloc.config import CostConfig, RankingConfig, ResourcesConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json
-from paramalloc.plan import Plan, VariantPlan
-from paramalloc.results import FINALISTS, FINISHED, RANKING, ResultsFolder
+from paramalloc.plan import Plan, StagePlan, rates_tried
+from paramalloc.results import FINALISTS, FINISHED, ResultsFolder
+from paramalloc.sweep.asha import REDUCTION, halving_rungs
 from paramalloc.sweep_file import load_sweep
 from paramalloc.training.run import Budget
 
@@ -90,25 +92,39 @@ def forecast(plan: Plan, results: Path, own: Path, slots: int | None = None) -> 
 
 
 def ranking_work(plan: Plan) -> tuple[Work, Work]:
-    """The least and the most that the ranking trains."""
-    rule = plan.config.ranking.kill_rule
-    whole = {item.name: _work(item.ranking, _rates(item)) for item in plan.variants}
+    """The least and the most that all rankings train, with the noise calibration before and the audit after them."""
+    stages = [_stage_work(stage, plan.config.ranking) for stage in plan.stages]
+    seeds = len(plan.config.ranking.noise_seeds)
+    noise = [_work(budget, seeds) for budget in (plan.baseline.ranking, plan.baseline.final) if seeds]
+    audit = [_work(item.ranking, 1) for item in plan.variants if plan.config.ranking.audit]
+    return (
+        _sum_of([*noise, *(least for least, _ in stages)]),
+        _sum_of([*noise, *(most for _, most in stages), *sorted(audit, key=lambda work: work.flops)[-1:]]),
+    )
+
+
+def _stage_work(stage: StagePlan, ranking: RankingConfig) -> tuple[Work, Work]:
+    """One ranking: at least the baseline and one challenger run to their ends, the others as short as may be."""
+    whole = {item.name: _work(item.ranking, rates_tried(item)) for item in stage.variants}
     most = _sum_of(whole.values())
-    if not rule.enabled:
+    if ranking.stop == "none":
         return most, most
-    challengers = sorted(plan.variants[1:], key=lambda item: whole[item.name].flops)
-    killed = [_work(item.ranking, _rates(item), rule.window_tokens) for item in challengers[1:]]
-    full = [whole[item.name] for item in (plan.baseline, *challengers[:1])]
+    shortest = ranking.kill_rule.window_tokens
+    if ranking.stop == "asha":
+        shortest = halving_rungs(ranking.tokens, REDUCTION)[0]
+    challengers = sorted(stage.variants[1:], key=lambda item: whole[item.name].flops)
+    killed = [_work(item.ranking, rates_tried(item), shortest) for item in challengers[1:]]
+    full = [whole[item.name] for item in (stage.baseline, *challengers[:1])]
     return _sum_of([*full, *killed]), most
 
 
 def final_work(plan: Plan) -> tuple[Work, Work]:
-    """The least and the most that the finalists train: the baseline with one challenger, or with `count`."""
+    """The least and the most that the finalists train: the baseline with one challenger, or with all there may be."""
     seeds = len(plan.config.finalists.seeds)
     base = _work(plan.baseline.final, seeds)
     others = sorted((_work(item.final, seeds) for item in plan.variants[1:]), key=lambda work: work.flops)
-    count = plan.config.finalists.count
-    return _sum_of([base, *others[:1]]), _sum_of([base, *others[-count:]])
+    most = others[len(others) - plan.most_challengers :]
+    return _sum_of([base, *others[:1]]), _sum_of([base, *most])
 
 
 def room(resources: ResourcesConfig) -> int:
@@ -162,11 +178,14 @@ def _measured(plan: Plan, results: Path, own: Path, at_once: int) -> Speed | Non
 def _speeds(folder: ResultsFolder, resources: ResourcesConfig) -> Iterator[float]:
     """FLOPs per second of each finished trial over all of its time but what was lost; none of a damaged folder."""
     try:
-        if not folder.sweep.exists() or load_sweep(folder.sweep).resources != resources:
+        if not folder.sweep.exists():
             return
+        config = load_sweep(folder.sweep)
     except UserError:
         return
-    for trial in (*folder.trials(RANKING), *folder.trials(FINALISTS)):
+    if config.resources != resources:
+        return
+    for trial in (trial for stage in (*config.stage_names, FINALISTS) for trial in folder.trials(stage)):
         metrics: dict[str, Any] = read_json(trial.metrics) if trial.metrics.exists() else {}
         if metrics.get("status") == FINISHED and metrics.get("wall_seconds"):
             yield metrics["train_flops"] / (metrics["wall_seconds"] - (metrics["lost_seconds"] or 0.0))
@@ -176,11 +195,6 @@ def _work(budget: Budget, runs: int, tokens: int | None = None) -> Work:
     """So many runs to their ends, or to `tokens`."""
     each = budget.total_tokens if tokens is None else min(tokens, budget.total_tokens)
     return Work(runs, runs * each, flops_per_token(budget.shape) * runs * each)
-
-
-def _rates(item: VariantPlan) -> int:
-    rates = item.variant.training.learning_rate
-    return len(rates) if isinstance(rates, tuple) else 1
 
 
 def _sum_of(works: Iterable[Work]) -> Work:

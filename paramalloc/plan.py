@@ -6,20 +6,20 @@ error that names the experiment. `python tune_main.py SWEEP.yaml --plan` prints 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from paramalloc.allocation import Shape, flops_per_token, print_param_table, solve
-from paramalloc.config import SweepConfig, Variant
+from paramalloc.allocation import Shape, flops_per_token, solve
+from paramalloc.config import StageConfig, SweepConfig, Variant
 from paramalloc.data.corpus import open_corpus
 from paramalloc.data.prepare import cached
+from paramalloc.errors import UserError
 from paramalloc.training.run import Budget
 
 FEW_STEPS = 200
+EXTRA_CONTENDERS = 2  # finalists beyond `finalists.count` where noise does not tell them from the best
 MANY_EPOCHS = 4  # beyond about four passes repeated text is worth less than new (Muennighoff et al. 2023)
 _BYTES_PER_TOKEN = {1_000: 2.5, 4_000: 3.5, 16_000: 4.3, 64_000: 4.7}  # English, byte-level BPE; for estimates only
 
@@ -39,15 +39,45 @@ class VariantPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All variants of a sweep, the baseline first."""
+class StagePlan:
+    """One ranking: its variants, the baseline first.
 
-    config: SweepConfig
+    `built_on`: the variant whose settings they start from, None for those of the sweep file; `assumed`: that this is
+    not decided yet, and a baseline stands for it; `left_out`: variants that have no shape on what they are built on,
+    each with the reason.
+    """
+
+    name: str
     variants: tuple[VariantPlan, ...]
+    built_on: str | None
+    assumed: bool
+    left_out: Mapping[str, str]
 
     @property
     def baseline(self) -> VariantPlan:
         return self.variants[0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ranking stages of a sweep in their order; the first one's baseline is that of the whole."""
+
+    config: SweepConfig
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def variants(self) -> tuple[VariantPlan, ...]:
+        return tuple(item for stage in self.stages for item in stage.variants)
+
+    @property
+    def baseline(self) -> VariantPlan:
+        return self.stages[0].baseline
+
+    @property
+    def most_challengers(self) -> int:
+        """As many finalists as there may be beside the baseline: winners of stages, and others of the last one."""
+        chosen = self.config.finalists.count + (EXTRA_CONTENDERS if self.config.ranking.noise_seeds else 0)
+        return min(len(self.variants) - 1, len(self.stages) - 1 + chosen)
 
     def __getitem__(self, name: str) -> VariantPlan:
         return next(variant for variant in self.variants if variant.name == name)
@@ -61,19 +91,72 @@ class CorpusSize:
     estimated: bool
 
 
-def make_plan(config: SweepConfig) -> Plan:
-    """Solve every variant's shape. Errors: UserError for a variant that no shape fits, naming its place."""
-    names = [experiment.name for experiment in config.experiments]
-    plans = []
-    for variant in config.variants:
-        shape = solve(variant.model, f"experiments[{names.index(variant.name)}]")
-        budgets = (
-            (config.ranking.tokens, config.ranking.eval_interval_tokens),
-            (variant.training.tokens, config.finalists.eval_interval_tokens),
-        )
-        ranking, final = (Budget(shape, variant.training, tokens, interval) for tokens, interval in budgets)
-        plans.append(VariantPlan(variant, shape, ranking, final))
-    return Plan(config, tuple(plans))
+def make_plan(config: SweepConfig, winners: Mapping[str, str] | None = None) -> Plan:
+    """Solve every variant's shape.
+
+    Args:
+        winners: those of ranking stages, as far as they are decided; a stage's baseline is taken for the others.
+    Errors: UserError for a variant that no shape fits, naming its place; in a stage that is built on another's winner
+    such a variant is left out instead, unless all are such.
+    """
+    known = winners or {}
+    resolved = config.resolve(known)
+    stages = []
+    for place, stage in config.places.items():
+        plans, left_out = _plan_stage(config, stage, place, resolved[stage.name])
+        base, assumed = None, False
+        if stage.builds_on is not None:
+            assumed = stage.builds_on not in known
+            base = resolved[stage.builds_on][0].name if assumed else known[stage.builds_on]
+        stages.append(StagePlan(stage.name, plans, base, assumed, left_out))
+    return Plan(config, tuple(stages))
+
+
+def _plan_stage(
+    config: SweepConfig, stage: StageConfig, place: str, variants: Sequence[Variant]
+) -> tuple[tuple[VariantPlan, ...], dict[str, str]]:
+    names = [experiment.name for experiment in stage.experiments]
+    plans: list[VariantPlan] = []
+    left_out: dict[str, UserError] = {}
+    for variant in variants:
+        try:
+            plans.append(_plan_variant(config, variant, f"{place}experiments[{names.index(variant.name)}]"))
+        except UserError as error:
+            if stage.builds_on is None:
+                raise
+            left_out[variant.name] = error
+    if not plans:
+        raise next(iter(left_out.values()))
+    return tuple(plans), {name: str(error) for name, error in left_out.items()}
+
+
+def _plan_variant(config: SweepConfig, variant: Variant, place: str) -> VariantPlan:
+    shape = solve(variant.model, place)
+    ranking = Budget(shape, variant.training, config.ranking.tokens, config.ranking.eval_interval_tokens)
+    final = Budget(shape, variant.training, variant.training.tokens, config.finalists.eval_interval_tokens)
+    return VariantPlan(variant, shape, ranking, final)
+
+
+def dead_ends(config: SweepConfig) -> list[str]:
+    """Variants of later stages that some winners of the stages before would leave without a shape, in words."""
+    built_on = {stage.builds_on for stage in config.places.values()}
+    bases = [stage for stage in config.places.values() if stage.name in built_on]
+    found: dict[tuple[str, str], list[str]] = {}
+    for choice in itertools.product(*([item.name for item in stage.enabled] for stage in bases)):
+        plan = make_plan(config, dict(zip((stage.name for stage in bases), choice, strict=True)))
+        for stage in plan.stages:
+            for name in stage.left_out:
+                found.setdefault((stage.name, name), []).append(" with ".join(choice))
+    return [
+        f"{name} has no shape on some winners, and would be left out of the stage {stage}: {', '.join(choices)}"
+        for (stage, name), choices in found.items()
+    ]
+
+
+def rates_tried(item: VariantPlan) -> int:
+    """How many peak learning rates a variant is ranked at."""
+    rates = item.variant.training.learning_rate
+    return len(rates) if isinstance(rates, tuple) else 1
 
 
 def measure_corpus(plan: Plan) -> CorpusSize:
@@ -95,6 +178,17 @@ def plan_as_json(plan: Plan, size: CorpusSize) -> dict[str, Any]:
         "baseline": plan.baseline.name,
         "corpus": plan.config.data.corpus,
         "train_tokens_estimated": size.estimated,
+        "stages": [
+            {
+                "name": stage.name,
+                "baseline": stage.baseline.name,
+                "variants": [item.name for item in stage.variants],
+                "built_on": stage.built_on,
+                "assumed": stage.assumed,
+                "left_out": dict(stage.left_out),
+            }
+            for stage in plan.stages
+        ],
         "variants": [_variant_as_json(item, size) for item in plan.variants],
         "warnings": warnings(plan, size),
     }
@@ -148,62 +242,25 @@ def warnings(plan: Plan, size: CorpusSize) -> list[str]:
     if len({item.final.budget_tokens for item in plan.variants}) > 1:
         found.append("the finalists' budgets differ (training.tokens): their scores will not compare at equal tokens")
     runs = {"ranking": [item.ranking for item in plan.variants], "final": [item.final for item in plan.variants]}
-    for stage, each in runs.items():
+    for kind, each in runs.items():
         most = max(epochs(run, size) for run in each)
         if most > MANY_EPOCHS:
             found.append(
-                f"a {stage} run passes {most:.1f} times over the corpus: above {MANY_EPOCHS}, variants are ranked "
+                f"a {kind} run passes {most:.1f} times over the corpus: above {MANY_EPOCHS}, variants are ranked "
                 "by how they over-fit; use more text or fewer tokens"
             )
     if plan.baseline.ranking.budget_tokens > plan.baseline.final.budget_tokens:
         found.append("ranking.tokens is more than training.tokens: the ranking trains longer than the final")
-    rule = plan.config.ranking.kill_rule
-    if rule.enabled and rule.window_tokens >= plan.config.ranking.tokens:
+    ranking = plan.config.ranking
+    if ranking.stop == "kill_rule" and ranking.kill_rule.window_tokens >= ranking.tokens:
         found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")
+    if any(stage.assumed for stage in plan.stages):
+        found += dead_ends(plan.config)
     return found
 
 
-def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
-    """The plan for a person: shapes and parameters, then tokens, steps and epochs, then warnings."""
-    config = plan.config
-    console.print(f"[bold]{config.name}[/]: {len(plan.variants)} variants, baseline {plan.baseline.name}")
-    print_param_table({item.name: item.shape for item in plan.variants}, console)
-    console.print()
-    console.print(_budget_table(plan, size))
-    console.print()
-    about = "~" if size.estimated else ""
-    finalists = min(config.finalists.count + 1, len(plan.variants))
-    console.print(
-        f"corpus {config.data.corpus}: "
-        + ", ".join(f"{about}{tokens:,} tokens at V={size_}" for size_, tokens in size.train_tokens.items())
-        + (" (estimated until the text is prepared)" if size.estimated else "")
-        + f"; at most {finalists} finalists x {len(config.finalists.seeds)} seeds"
-    )
-    for warning in warnings(plan, size):
-        console.print(f"[yellow]warning:[/] {warning}")
-
-
-def _budget_table(plan: Plan, size: CorpusSize) -> Table:
-    """A row per variant and stage; `most runs` is what the final costs should the variant be promoted."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    headers = ("variant", "stage", "most runs", "Mtokens", "steps", "tokens/step", "epochs", "FLOPs")
-    for index, header in enumerate(headers):
-        table.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
-    about = "~" if size.estimated else ""
-    for item in plan.variants:
-        rates = item.variant.training.learning_rate
-        ranked = len(rates) if isinstance(rates, tuple) else 1
-        stages = (("ranking", item.ranking, ranked), ("finalists", item.final, len(plan.config.finalists.seeds)))
-        for stage, run, runs in stages:
-            tokens = run.total_tokens
-            table.add_row(
-                item.name if stage == "ranking" else "",
-                stage,
-                str(runs),
-                f"{tokens / 1e6:,.2f}",
-                f"{run.total_steps:,}",
-                f"{run.step_tokens:,}",
-                f"{about}{epochs(run, size):.2f}",
-                f"{flops_per_token(item.shape) * tokens:.2e}",
-            )
-    return table
+def stage_in_words(stage: StagePlan) -> str:
+    """`stage glu, built on emb35 (should it win)`: whose settings its variants start from."""
+    if stage.built_on is None:
+        return f"stage {stage.name}"
+    return f"stage {stage.name}, built on {stage.built_on}" + (" (should that win)" if stage.assumed else "")

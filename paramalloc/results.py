@@ -10,7 +10,9 @@ other module spells a result file name. Layout:
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
 
-and of a comparison of several sweeps: COMPARISON.md comparison.html comparison.csv figures/
+Stages with trials: noise, then ranking or those that a runbook names, audit, finalists.
+
+A comparison of several sweeps has COMPARISON.md comparison.html comparison.csv figures/
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCHEMA_VERSION = 1
-SANITY, RANKING, FINALISTS = "sanity", "ranking", "finalists"
+SANITY, NOISE, RANKING, AUDIT, FINALISTS = "sanity", "noise", "ranking", "audit", "finalists"
+# Folders of a results folder that no stage of a runbook can be named after.
+RESERVED = frozenset({SANITY, NOISE, AUDIT, FINALISTS, "figures", "badges"})
 FINISHED, KILLED, DIVERGED, FAILED = "finished", "killed", "diverged", "failed"
 
 DRIVER = ".driver.json"  # in storage only: who writes there, see `paramalloc.storage.lease`

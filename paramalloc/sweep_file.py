@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from paramalloc.config import PlacedError, SweepConfig
+from paramalloc.config import STAGE_PATTERN, Experiment, PlacedError, SweepConfig
 from paramalloc.errors import UserError
+from paramalloc.sections import NAME_PATTERN
+
+_NAMES = {
+    NAME_PATTERN: "allowed: letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit",
+    STAGE_PATTERN: "allowed: small letters, digits, '_' and '-', at most 32, beginning with a letter",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,7 +49,7 @@ _Loader.add_implicit_resolver(
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
-    """Read and check one sweep file; `overrides` are `a.b=c` strings, an experiment addressed by its name.
+    """Read and check one sweep file; `overrides` are `a.b=c` strings, a stage or an experiment addressed by its name.
 
     Errors: UserError for a missing or unreadable file, YAML that does not parse, and every schema mistake.
     """
@@ -76,9 +82,21 @@ def check_sweep(raw: dict[str, Any]) -> SweepConfig:
 def dump_sweep(config: SweepConfig) -> str:
     """The resolved configuration as YAML, every default written out; loading it gives the same sweep."""
     raw = config.model_dump(mode="json")
-    raw["experiments"] = [{"name": item.name, **item.overrides} for item in config.experiments]
-    raw["baseline"] = config.baseline_name
+    if config.stages is None:
+        del raw["stages"]
+        raw["baseline"] = config.baseline_name
+        raw["experiments"] = _dump_experiments(config.experiments or ())
+    else:
+        del raw["experiments"], raw["baseline"]
+        for stage, written in zip(config.stages, raw["stages"], strict=True):
+            written["experiments"] = _dump_experiments(stage.experiments)
     return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+
+
+def _dump_experiments(experiments: Iterable[Experiment]) -> list[dict[str, Any]]:
+    return [
+        {"name": item.name, **({} if item.enabled else {"enabled": False}), **item.overrides} for item in experiments
+    ]
 
 
 def dump_settings(settings: Mapping[str, Any]) -> str:
@@ -113,7 +131,7 @@ def _descend(node: Any, key: str, path: str) -> Any:
     if isinstance(node, list):
         named = {str(item.get("name")): item for item in node if isinstance(item, dict)}
         if key not in named:
-            raise UserError(f"--set {path}", f"no experiment '{key}'", f"allowed: {', '.join(named)}")
+            raise UserError(f"--set {path}", f"no '{key}'", f"allowed: {', '.join(named)}")
         return named[key]
     if not isinstance(node, dict):
         raise UserError(f"--set {path}", f"a path through {_show(node)}", "only mappings have keys to set")
@@ -133,7 +151,7 @@ def _mistakes(error: ValidationError) -> list[tuple[str, str, str]]:
         elif item["type"] == "missing":
             got, allowed = "nothing", "this key is required"
         elif item["type"] == "string_pattern_mismatch":
-            allowed = "allowed: letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit"
+            allowed = _NAMES[item["ctx"]["pattern"]]
         elif isinstance(item.get("ctx", {}).get("error"), PlacedError):
             place, got, allowed = item["ctx"]["error"].args
         else:

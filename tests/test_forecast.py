@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_the_least_and_the_most_that_is_trained() -> None:
     least, most = final_work(plan)
     assert (least.tokens, most.tokens) == (2 * 2 * FINAL, 3 * 2 * FINAL)
     assert (least.runs, most.runs) == (4, 6)
-    unruled = make_plan(make(ranking={"tokens": RANKED, "kill_rule": {"enabled": False}}))
+    unruled = make_plan(make(ranking={"tokens": RANKED, "stop": "none"}))
     assert len({work.tokens for work in ranking_work(unruled)}) == 1
     alone = make_plan(make(experiments=EXPERIMENTS[:1]))
     assert [work.tokens for work in final_work(alone)] == [2 * FINAL, 2 * FINAL]
@@ -109,3 +110,27 @@ def test_the_reader_learns_what_the_estimate_rests_on(tmp_path: Path, cost: dict
     plan, stream = make_plan(make(cost=cost)), io.StringIO()
     print_forecast(forecast(plan, tmp_path, tmp_path / "t"), plan.config.cost, Console(file=stream, width=80))
     assert all(part in stream.getvalue() for part in parts)
+
+
+def test_all_stages_the_noise_calibration_and_the_audit_count() -> None:
+    stages = [
+        {"name": "embed", "experiments": EXPERIMENTS},
+        {
+            "name": "rate",
+            "builds_on": "embed",
+            "experiments": [{"name": "same"}, {"name": "low", "learning_rate": 1e-4}],
+        },
+    ]
+    ranking = {"tokens": RANKED, "noise_seeds": [0, 1], "audit": True, "kill_rule": {"window_tokens": WINDOW}}
+    raw = make().model_dump(exclude={"experiments", "baseline", "stages"}) | {"stages": stages, "ranking": ranking}
+    plan = make_plan(check_sweep(raw))
+    noise = 2 * (RANKED + FINAL)
+    least, most = ranking_work(plan)
+    assert least.tokens == noise + (2 * RANKED + WINDOW) + 2 * RANKED
+    assert most.tokens == noise + 3 * RANKED + 2 * RANKED + RANKED
+    assert final_work(plan)[1].tokens == 5 * 2 * FINAL  # all there are, and two seeds
+
+
+def test_successive_halving_stops_at_the_first_rung_at_the_earliest() -> None:
+    least, _ = ranking_work(make_plan(make(ranking={"tokens": RANKED, "stop": "asha"})))
+    assert least.tokens == 2 * RANKED + math.ceil(RANKED / 9)

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from paramalloc.errors import UserError
-from paramalloc.plan import CorpusSize, make_plan, plan_as_json, print_plan, warnings
+from paramalloc.plan import CorpusSize, dead_ends, make_plan, plan_as_json, warnings
+from paramalloc.plan_table import print_plan
 from paramalloc.sweep_file import check_sweep, load_sweep
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
@@ -78,3 +79,27 @@ def test_the_printed_plan_names_every_variant_and_warning() -> None:
     text = stream.getvalue()
     for part in ("emb35", "emb25", "emb45", "warning:", "~0.42", "estimated"):
         assert part in text
+
+
+def test_a_runbook_is_planned_stage_by_stage_and_says_which_winners_leave_a_variant_without_a_shape() -> None:
+    config = load_sweep(next(path for path in SWEEPS if path.stem == "runbook"))
+    plan = make_plan(config)
+    assert [stage.name for stage in plan.stages] == ["embed", "glu", "vocab"]
+    (dead_end,) = dead_ends(config)
+    assert dead_end.startswith(
+        "v8k-untied has no shape on some winners, and would be left out of the stage vocab: emb45"
+    )
+    assert dead_end in warnings(plan, size(plan))
+    stream = io.StringIO()
+    print_plan(plan, size(plan), Console(file=stream, width=140))
+    assert "stage glu, built on emb35 (should that win)" in stream.getvalue()
+    assert "at most 5 finalists x 3 seeds" in stream.getvalue()
+
+
+def test_a_variant_without_a_shape_is_left_out_of_a_stage_that_is_built_on_a_winner() -> None:
+    config = load_sweep(next(path for path in SWEEPS if path.stem == "runbook"))
+    decided = make_plan(config, {"embed": "emb45", "glu": "glu2x"})
+    vocab = plan_as_json(decided, size(decided))["stages"][2]
+    assert (vocab["built_on"], vocab["assumed"], vocab["baseline"]) == ("glu2x", False, "v16k-tied")
+    assert list(vocab["left_out"]) == ["v8k-untied"]
+    assert vocab["variants"] == ["v16k-tied", "v8k-tied", "v16k-untied"]

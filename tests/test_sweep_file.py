@@ -138,3 +138,18 @@ def test_a_file_that_is_no_sweep_is_refused(embed: Path, text: str, part: str) -
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no\.yaml"):
         load_sweep(tmp_path / "no.yaml")
+
+
+def test_an_experiment_may_stand_in_the_file_without_taking_part(embed: Path) -> None:
+    assert "emb25" not in [v.name for v in load_sweep(embed, ["experiments.emb25.enabled=false"]).variants]
+    again = check_sweep(yaml.safe_load(dump_sweep(load_sweep(embed, ["experiments.emb25.enabled=false"]))))
+    assert [item.enabled for item in again.experiments or ()] == [True, False, True]
+
+
+def test_a_runbook_is_dumped_and_loaded_to_the_same_stages_and_takes_overrides_by_name() -> None:
+    path = Path(__file__).parent.parent / "sweeps" / "runbook.yaml"
+    sweep = load_sweep(path, ["stages.glu.experiments.glu2x.seed=3", "stages.embed.experiments.emb15.enabled=true"])
+    assert {v.name: v.training.seed for v in sweep.variants}["glu2x"] == 3
+    again = check_sweep(yaml.safe_load(dump_sweep(sweep)))
+    assert again.resolve({"embed": "emb15"}) == sweep.resolve({"embed": "emb15"})
+    assert again.resolve({"embed": "emb15"})["glu"][0].model.embedding_ratio == 0.15

@@ -95,12 +95,12 @@ def run(options: argparse.Namespace, console: Console) -> None:
 def _rules(options: argparse.Namespace) -> dict[str, RuleOf]:
     """Each rule by its name, made for the arms of a draw, of which the first is the baseline."""
     from paramalloc.sweep.asha import SuccessiveHalving, halving_rungs
-    from paramalloc.sweep.replay import MarginRule
+    from paramalloc.sweep.kill_rule import KillRule
     from paramalloc.sweep.stopping import NeverStop
 
     def kill(arms: Sequence[RecordedRun], budget_tokens: int) -> StoppingRule:
         baseline_of = {arm.name: arms[0].name for arm in arms[1:]}
-        return MarginRule(baseline_of, options.margin_ppl, options.window_tokens)
+        return KillRule(baseline_of, options.margin_ppl, options.window_tokens)
 
     def asha(arms: Sequence[RecordedRun], budget_tokens: int) -> StoppingRule:
         names = [arm.name for arm in arms]

@@ -16,7 +16,7 @@ from cost.series import price_samples, spending
 from paramalloc.files import atomic_write
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.variants import variant_results
-from paramalloc.results import RANKING, ResultsFolder
+from paramalloc.results import ResultsFolder
 
 _SPENDING = "spending over time by use"
 _PRICES = "prices as they were sampled"
@@ -51,7 +51,8 @@ def _figures(results: SweepResults) -> Iterator[tuple[str, str, Figure]]:
 def _points(results: SweepResults, cost: Json) -> Iterator[Point]:
     """Scores after equal budgets only: finalists have trained longer, and a killed variant has none."""
     for variant in variant_results(results):
-        lines = [line for line in cost["by_trial"] if (line["stage"], line["variant"]) == (RANKING, variant.name)]
+        stages = results.config.stage_names
+        lines = [line for line in cost["by_trial"] if line["stage"] in stages and line["variant"] == variant.name]
         bpb = variant.ranking_score.get("dev_bpb")
         if bpb is not None and lines and all(line["usd"] is not None for line in lines):
             yield Point(variant.name, sum(line["usd"] for line in lines), bpb)

@@ -94,14 +94,15 @@ def _seeds(results: SweepResults, variants: list[VariantResult]) -> Iterator[str
 
 
 def _kill_rule(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
-    rule = results.config.ranking.kill_rule
+    ranking = results.config.ranking
     killed = [row["variant"] for row in results.decisions if row["decision"] == "kill"]
     if not killed:
         return
     unit = measure(results.config)
+    by = f"a margin of {ranking.kill_rule.margin_ppl:g} PPL" if ranking.stop == "kill_rule" else "its rank"
     text = (
-        f"{listed(killed)} {'was' if len(killed) == 1 else 'were'} stopped on one run's curve by a margin of "
-        f"{rule.margin_ppl:g} PPL, on a slice of dev, and {'has' if len(killed) == 1 else 'have'} no final score"
+        f"{listed(killed)} {'was' if len(killed) == 1 else 'were'} stopped on one run's curve by {by}, "
+        f"on a slice of dev, and {'has' if len(killed) == 1 else 'have'} no final score"
     )
     baseline = next(variant for variant in variants if variant.is_baseline)
     sd = baseline.over_seeds(unit.dev).sd

@@ -18,12 +18,11 @@ from cost.timeline import Attempt, attempts
 from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
-from paramalloc.results import FINALISTS, RANKING, SCHEMA_VERSION, ResultsFolder, TrialFolder
+from paramalloc.results import AUDIT, FINALISTS, NOISE, SCHEMA_VERSION, ResultsFolder, TrialFolder
 from paramalloc.sweep.decisions import in_force
 from paramalloc.sweep_file import load_sweep
 
 UNFINISHED = "unfinished"
-STAGES = (RANKING, FINALISTS)
 Json = dict[str, Any]
 CHECK_FIELDS = {  # what is read of a sanity check, by its kind
     "overfit": {"passed", "message", "target_loss", "evidence"},
@@ -97,7 +96,7 @@ def load_results(folder: ResultsFolder) -> SweepResults:
     order = {variant.name: rank for rank, variant in enumerate(config.variants)}
     trials = (
         trial
-        for stage in STAGES
+        for stage in (NOISE, *config.stage_names, AUDIT, FINALISTS)
         for trial in sorted(
             _stage_trials(folder, stage, started),
             key=lambda trial: (order.get(trial.variant, len(order)), _seed(trial), trial.name),

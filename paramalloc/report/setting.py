@@ -22,7 +22,7 @@ from paramalloc.report.formats import (
 )
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.variants import VariantResult, measure
-from paramalloc.results import DIVERGED, FAILED, RANKING
+from paramalloc.results import DIVERGED, FAILED
 
 _GROUPINGS = {"article": "an article", "file": "a whole file", "blank_line": "a paragraph (text between blank lines)"}
 
@@ -120,8 +120,8 @@ def _learning_rates(results: SweepResults) -> str:
         rates = listed([f"{rate:g}" for rate in tried])
         said.append(f"Peak learning rates tried: {rates}; a variant stands for its best.")
     if "auto" in values:
-        automatic = _automatic(results)
-        runs = [t.metrics for t in results.trials if t.stage == RANKING and t.metrics and t.variant in automatic]
+        automatic, stages = _automatic(results), results.config.stage_names
+        runs = [t.metrics for t in results.trials if t.stage in stages and t.metrics and t.variant in automatic]
         found = span((run["learning_rate"] for run in runs), "{:g}".format) if runs else "not found yet"
         said.append(f"Peak learning rate from range tests: {found}.")
     return " ".join(said)

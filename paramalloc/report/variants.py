@@ -12,7 +12,7 @@ from statistics import mean, median, stdev
 
 from paramalloc.config import SweepConfig
 from paramalloc.report.load import UNFINISHED, Json, SweepResults, Trial
-from paramalloc.results import FINALISTS, FINISHED, JUDGED_BY, RANKING
+from paramalloc.results import FINALISTS, FINISHED, JUDGED_BY
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ def variant_results(results: SweepResults) -> list[VariantResult]:
             name=item["name"],
             is_baseline=item["name"] == results.config.baseline_name,
             plan=item,
-            ranking_runs=tuple(t for t in results.trials if (t.stage, t.variant) == (RANKING, item["name"])),
+            ranking_runs=tuple(
+                t for t in results.trials if t.stage in results.config.stage_names and t.variant == item["name"]
+            ),
             finals=tuple(t for t in results.trials if (t.stage, t.variant) == (FINALISTS, item["name"])),
         )
         for item in results.plan["variants"]

@@ -19,14 +19,16 @@ from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from paramalloc.sweep.kill_rule import Kill
+from paramalloc.sweep.kill_rule import NOT_FINITE, Kill
 
+RUNG = "rung"  # the reason of a `RungKill`
+REDUCTION = 3  # one in so many goes on
 Score = tuple[float, int]  # perplexity, and the place in the field, which decides between equals
 
 
 @dataclass(frozen=True)
 class RungKill(Kill):
-    """A `Kill` with the reason "rung": of `field` trials `places` go on from `rung_tokens`, and as many were better.
+    """A `Kill` with the reason RUNG: of `field` trials `places` go on from `rung_tokens`, and as many were better.
 
     `tokens` and `dev_ppl` are those of the evaluation that counted at the rung.
     """
@@ -69,7 +71,7 @@ class SuccessiveHalving:
         self,
         field: Sequence[str],
         rungs_tokens: Sequence[int],
-        reduction: int = 3,
+        reduction: int = REDUCTION,
         keep: int = 1,
         protected: Collection[str] = (),
     ) -> None:
@@ -95,7 +97,7 @@ class SuccessiveHalving:
         if trial in self.kills or (points and tokens <= points[-1][0]):
             return []
         if not math.isfinite(ppl):
-            self.kills[trial] = Kill(trial, "not_finite", tokens, None)
+            self.kills[trial] = Kill(trial, NOT_FINITE, tokens, None)
             return [self.kills[trial], *self._judge()]
         self._ended.discard(trial)  # one that had failed is tried again
         before = points[-1][0] if points else 0
@@ -152,6 +154,6 @@ class SuccessiveHalving:
     def _stop(self, trial: str, rung: int) -> Kill:
         points, at = self._points[trial], self.rungs_tokens[rung]
         tokens, ppl = points[bisect_left(points, (at, -math.inf))]
-        kill = RungKill(trial, "rung", tokens, ppl, rung_tokens=at, places=self.places[rung], field=len(self._points))
+        kill = RungKill(trial, RUNG, tokens, ppl, rung_tokens=at, places=self.places[rung], field=len(self._points))
         self.kills[trial] = kill
         return kill

@@ -9,14 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from paramalloc.config import SweepConfig
+from paramalloc.config import StageConfig, SweepConfig
 
 # Where something runs and what is written about it: no number depends on these.
 _WITHOUT_EFFECT = (
     "cost.", "telemetry.", "resources.", "sanity.", "data.cache_dir", "data.licence", "evaluation.latency_runs"
 )  # fmt: skip
 # How many are compared and by what measure: trials stay as they are, promotion and winner are decided again.
-_DECIDES_AGAIN = tuple(f"finalists.{name}" for name in ("count", "seeds", "thin_margin", "win_margin", "tolerance"))
+_DECIDES_AGAIN = (
+    "finalists.count", "finalists.seeds", "finalists.thin_margin", "finalists.win_margin", "finalists.tolerance",
+    "finalists.equivalence_margin", "ranking.noise_seeds", "ranking.audit",
+)  # fmt: skip
 Flat = dict[str, Any]
 
 
@@ -30,28 +33,53 @@ class Changes:
 
 
 def compare(before: SweepConfig, now: SweepConfig) -> Changes:
-    """What differs between the sweep file that results were made with and the present one."""
-    kept = [experiment.name for experiment in before.experiments]
-    added = [experiment.name for experiment in now.experiments if experiment.name not in kept]
+    """What differs between the sweep file that results were made with and the present one.
+
+    A sweep may grow at its end: more experiments in its last stage, more stages after it. What stands before that has
+    a winner that others may be built on.
+    """
     old, new = _flat(before), _flat(now)
-    for name in added:
-        del new[f"experiments.{name}"]
+    added = {key: text for key, text in _grown(before, now).items() if key not in old}
+    for key in added:
+        del new[key]
     differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     text = {key: f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}" for key in differing}
     decide_again = [key for key in differing if key.startswith(_DECIDES_AGAIN)]
     harmless = [key for key in differing if key.startswith(_WITHOUT_EFFECT)] + decide_again
     return Changes(
         refused=tuple(text[key] for key in differing if key not in harmless),
-        taken_over=(*(text[key] for key in harmless), *(f"experiments: {name} is new" for name in added)),
+        taken_over=(*(text[key] for key in harmless), *(text for text in added.values() if text)),
         reopens=bool(decide_again or added),
     )
 
 
+def _grown(before: SweepConfig, now: SweepConfig) -> dict[str, str]:
+    """The keys that stages and experiments at the end of the present file may add, and what to say of each."""
+    found: dict[str, str] = {}
+    last = before.stage_names[-1]
+    for place, stage in _stages(now).items():
+        if stage.name not in before.stage_names:
+            found |= {f"{place}builds_on": "", f"{place}baseline": ""}
+            found |= {f"{place}order": f"stages: {stage.name} is new"}
+        if stage.name == last or stage.name not in before.stage_names:
+            new = "" if stage.name not in before.stage_names else f"{place}experiments: {{}} is new"
+            found |= {f"{place}experiments.{item.name}": new.format(item.name) for item in stage.enabled}
+    return found
+
+
+def _stages(config: SweepConfig) -> dict[str, StageConfig]:
+    """By the beginning of their keys, which is their name in the file."""
+    return {"" if config.stages is None else f"stages.{stage.name}.": stage for stage in config.places.values()}
+
+
 def _flat(config: SweepConfig) -> Flat:
     """Every value by its dotted path; an experiment is one value, by its name: what it overrides."""
-    tree = config.model_dump(mode="json", exclude={"experiments", "baseline"})
-    flat: Flat = {f"experiments.{item.name}": item.overrides for item in config.experiments}
-    flat["baseline"] = config.baseline_name
+    flat: Flat = {}
+    for order, (place, stage) in enumerate(_stages(config).items()):
+        flat |= {f"{place}experiments.{item.name}": item.overrides for item in stage.enabled}
+        if place:
+            flat |= {f"{place}builds_on": stage.builds_on, f"{place}order": order}
+        flat[f"{place}baseline"] = stage.baseline if place else config.baseline_name
 
     def walk(prefix: str, value: Any) -> None:
         if isinstance(value, dict):
@@ -60,5 +88,5 @@ def _flat(config: SweepConfig) -> Flat:
         else:
             flat[prefix] = value
 
-    walk("", tree)
+    walk("", config.model_dump(mode="json", exclude={"experiments", "baseline", "stages"}))
     return flat

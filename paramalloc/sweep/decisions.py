@@ -1,7 +1,8 @@
 """decisions.jsonl: what a sweep has decided, and what of it still holds after the sweep file has grown.
 
-Always holds: rows are only ever appended; a promotion or a winner holds until a `reopen` row follows it, a kill and
-an automatic learning rate (`learning_rate`) for good.
+Always holds: rows are only ever appended; a promotion, a winner and a noise calibration hold until a `reopen` row
+follows them; a kill, an audit, an automatic learning rate (`learning_rate`) and the winner of a stage that is not the
+last (`stage_winner`) hold for good.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 Row = dict[str, Any]
-LEARNING_RATE, KILL, PROMOTE, WINNER, REOPEN = "learning_rate", "kill", "promote", "winner", "reopen"
+LEARNING_RATE, NOISE, KILL, STAGE_WINNER = "learning_rate", "noise", "kill", "stage_winner"
+PROMOTE, AUDIT, WINNER, REOPEN = "promote", "audit", "winner", "reopen"
 
 
 def in_force(rows: Iterable[Row], decision: str) -> Row | None:
-    """The newest `promote` or `winner` that no later `reopen` has lifted."""
+    """The newest row of a kind (`promote`, `winner` or `noise`) that no later `reopen` has lifted."""
     found = None
     for row in rows:
         if row["decision"] == decision:
@@ -22,3 +24,8 @@ def in_force(rows: Iterable[Row], decision: str) -> Row | None:
         elif row["decision"] == REOPEN:
             found = None
     return found
+
+
+def stage_winners(rows: Iterable[Row]) -> dict[str, Row]:
+    """The winner of each ranking stage but the last, by stage."""
+    return {row["stage"]: row for row in rows if row["decision"] == STAGE_WINNER}

@@ -155,8 +155,9 @@ def _ppl(trial: TrialState) -> float:
 
 def _gap(stage: StageRecorder, trial: TrialState) -> str:
     """Difference to its baseline's run at the newest token count that both have reached."""
-    if trial.task.is_baseline or not trial.rows:
+    baseline = stage.baseline_of(trial)
+    if baseline is None:
         return ""
-    points = {row["tokens"]: row[JUDGED_BY] for row in stage.baseline_of(trial).rows}
+    points = {row["tokens"]: row[JUDGED_BY] for row in baseline.rows}
     shared = [row for row in trial.rows if row["tokens"] in points]
     return f"{shared[-1][JUDGED_BY] - points[shared[-1]['tokens']]:+.2f}" if shared else ""

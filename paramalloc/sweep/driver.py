@@ -18,7 +18,7 @@ from paramalloc.data.prepare import prepare_all
 from paramalloc.data.progress import bars_on
 from paramalloc.errors import UserError
 from paramalloc.files import append_jsonl, atomic_write, read_json, write_json
-from paramalloc.plan import CorpusSize, Plan, make_plan, plan_as_json, warnings
+from paramalloc.plan import CorpusSize, Plan, StagePlan, make_plan, plan_as_json, stage_in_words, warnings
 from paramalloc.provenance import record_provenance
 from paramalloc.report import build_report
 from paramalloc.report.live import LivePage
@@ -30,7 +30,8 @@ from paramalloc.sweep.display import Display
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.probes import sweep_probes
 from paramalloc.sweep.ray_session import require_room
-from paramalloc.sweep.stages import Stages, decided
+from paramalloc.sweep.session import Session
+from paramalloc.sweep.stages import Stages, decided, known_winners
 from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, BudgetReachedError
 from paramalloc.sweep.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import dump_sweep, load_sweep
@@ -52,7 +53,7 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
     Errors: UserError for what the sweep file or the machine makes impossible; KeyboardInterrupt after Ctrl-C;
     SweepStoppedError when a sanity check fails, or the baseline fails or diverges; BudgetReachedError at the budget.
     """
-    plan = make_plan(config)
+    plan = make_plan(config, known_winners(folder))
     fingerprint = open_corpus(config.data).fingerprint()
     changes = _changes(config, folder, fingerprint)
     done = decided(folder, WINNER)
@@ -66,14 +67,20 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
         atomic_write(folder.sweep, dump_sweep(config))
         record_provenance(folder)
         size = CorpusSize({v: len(tokens.train) for v, tokens in data.token_sets.items()}, estimated=False)
-        write_json(folder.plan, plan_as_json(plan, size) | {"corpus_fingerprint": fingerprint})
-        print_param_table({item.name: item.shape for item in plan.variants}, console)
+
+        def next_stage(plan: Plan, stage: StagePlan) -> None:
+            write_json(folder.plan, plan_as_json(plan, size) | {"corpus_fingerprint": fingerprint})
+            if len(plan.stages) > 1:
+                display.say(stage_in_words(stage))
+            print_param_table({item.name: item.shape for item in stage.variants}, console)
+
+        next_stage(plan, plan.stages[0])
         for warning in warnings(plan, size):
             display.say(f"warning: {warning}")
         folder.report.unlink(missing_ok=True)  # of an earlier session that was stopped at its budget
         try:
-            with closing(journal), LivePage(folder):
-                verdict, failed = Stages(plan, data, folder, journal, display, verbose).run()
+            with closing(journal), LivePage(folder), Session(data, folder, journal, display, verbose) as session:
+                verdict, failed = Stages(plan, session, next_stage).run()
         except BudgetReachedError:
             build_report(folder)
             display.say(f"report: {folder.report}")

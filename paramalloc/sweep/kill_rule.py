@@ -15,16 +15,18 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+MARGIN, NOT_FINITE = "margin", "not_finite"
+
 
 @dataclass(frozen=True)
 class Kill:
-    """Why a trial dies: at `tokens` it had been above the baseline by the margin or more for `for_tokens`.
+    """Why a trial dies: at `tokens` it had been above the baseline by the margin or more for `for_tokens` (MARGIN).
 
-    For a loss that is not finite, `baseline`, `baseline_ppl`, `gap_ppl` and `for_tokens` are None.
+    For a loss that is not finite (NOT_FINITE), `baseline`, `baseline_ppl`, `gap_ppl` and `for_tokens` are None.
     """
 
     trial: str
-    reason: str  # "margin" or "not_finite"
+    reason: str
     tokens: int
     dev_ppl: float | None
     baseline: str | None = None
@@ -56,7 +58,7 @@ class KillRule:
         self.baseline_of, self.margin_ppl, self.window_tokens = dict(baseline_of), margin_ppl, window_tokens
         self.kills: dict[str, Kill] = {}
         self._curves: dict[str, _Curve] = {}
-        self._ended: set[str] = set()  # baselines of which no further points will come
+        self._ended: set[str] = set()  # no further points of these will come
 
     def observe(self, trial: str, tokens: int, ppl: float) -> list[Kill]:
         """Take in one evaluation; returns the verdicts it brought about, for this trial or for one that waited.
@@ -67,7 +69,7 @@ class KillRule:
         if trial in self.kills or (curve.points and tokens <= curve.points[-1][0]):
             return []
         if not math.isfinite(ppl):
-            return [self._kill(Kill(trial, "not_finite", tokens, None))]
+            return [self._kill(Kill(trial, NOT_FINITE, tokens, None))]
         curve.points.append((tokens, ppl))
         return self._judge(trial) if trial in self.baseline_of else self._judge_against(trial)
 
@@ -77,10 +79,10 @@ class KillRule:
         if curve is not None and curve.points and curve.points[-1][0] > tokens and trial not in self.kills:
             self._curves[trial] = _Curve([point for point in curve.points if point[0] <= tokens])
 
-    def baseline_ended(self, baseline: str) -> list[Kill]:
-        """No further points of this baseline will come: those still waiting for it are judged by its last one."""
-        self._ended.add(baseline)
-        return self._judge_against(baseline)
+    def ended(self, trial: str) -> list[Kill]:
+        """No further points of this trial will come: those still waiting for it are judged by its last one."""
+        self._ended.add(trial)
+        return self._judge_against(trial)
 
     def _judge_against(self, baseline: str) -> list[Kill]:
         followers = [trial for trial in self._curves if self.baseline_of.get(trial) == baseline]
@@ -102,7 +104,7 @@ class KillRule:
             curve.bad_since = tokens if curve.bad_since is None else curve.bad_since
             if tokens - curve.bad_since >= self.window_tokens:
                 gap, since = ppl - reference, curve.bad_since
-                return [self._kill(Kill(trial, "margin", tokens, ppl, baseline, reference, gap, tokens - since))]
+                return [self._kill(Kill(trial, MARGIN, tokens, ppl, baseline, reference, gap, tokens - since))]
         return []
 
     def _kill(self, kill: Kill) -> Kill:

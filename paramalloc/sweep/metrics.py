@@ -70,6 +70,7 @@ def trial_metrics(
         "variant": task.variant,
         "seed": task.seed,
         "status": outcome.status,
+        "same_run_as": None,  # `stage/trial` of an equal run that these numbers were taken from
         "config_hash": config_hash(config, planned),
         "tokenizer_hash": tokens.tokenizer_hash,
         **versions,
@@ -113,7 +114,7 @@ def config_hash(config: SweepConfig, planned: VariantPlan) -> str:
     relevant = {
         "data": config.data.model_dump(mode="json", exclude={"cache_dir", "licence"}),
         "variant": planned.variant.model_dump(mode="json"),
-        "ranking": config.ranking.model_dump(mode="json"),
+        "ranking": config.ranking.model_dump(mode="json", exclude={"noise_seeds", "audit"}),
         "finalists": config.finalists.model_dump(mode="json", include={"eval_interval_tokens"}),
         "evaluation": config.evaluation.model_dump(mode="json", exclude={"latency_runs"}),
     }

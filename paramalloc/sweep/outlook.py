@@ -1,18 +1,18 @@
 """What a sweep is to train in all and what of it is still to come, in tokens by (stage, trial).
 
-Always holds: pure functions of the plan and of what trials have done; finalists that nobody has chosen yet have
+Always holds: pure functions of the plan and of what trials have done; trials of stages that have not begun have
 made-up names, and are as many and as long as they may become: the reserve that the budget keeps for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cost.rates import TrialName
-from paramalloc.plan import Plan
-from paramalloc.results import FINALISTS
+from paramalloc.plan import Plan, rates_tried
+from paramalloc.results import AUDIT, FINALISTS
 
 if TYPE_CHECKING:
     from paramalloc.sweep.trial_state import TrialState
@@ -23,7 +23,7 @@ class Outlook:
     """Tokens that each trial would train if nothing stopped it, and those that are still to be trained.
 
     `remaining_tokens`: None where nothing is known of what is to come; `reserved`: those of its trials that stand for
-    finalists not chosen yet.
+    stages that have not begun.
     """
 
     budget_tokens: dict[TrialName, int] = field(default_factory=dict)
@@ -31,12 +31,12 @@ class Outlook:
     reserved: frozenset[TrialName] = frozenset()
 
 
-def look_ahead(plan: Plan, trials: Iterable[TrialState], promoted: bool) -> Outlook:
+def look_ahead(plan: Plan, trials: Iterable[TrialState], begun: Collection[str]) -> Outlook:
     """The outlook while stages run.
 
     Args:
         trials: of all stages that have begun.
-        promoted: whether the finalists are among them.
+        begun: those stages, and those that turned out to have nothing to train.
     """
     budget: dict[TrialName, int] = {}
     remaining: dict[TrialName, int] = {}
@@ -45,16 +45,30 @@ def look_ahead(plan: Plan, trials: Iterable[TrialState], promoted: bool) -> Outl
         budget[name] = trial.task.budget_tokens
         if not trial.done:
             remaining[name] = max(0, trial.task.budget_tokens - trial.tokens)
-    reserve = {} if promoted else finalist_reserve(plan)
-    return Outlook(budget, remaining | reserve, frozenset(reserve))
+    kept = reserve(plan, begun)
+    return Outlook(budget, remaining | kept, frozenset(kept))
+
+
+def reserve(plan: Plan, begun: Collection[str]) -> dict[TrialName, int]:
+    """Tokens of all that may come after the stages that have begun."""
+    found = {
+        (stage.name, f"{item.name}-{run}"): item.ranking.total_tokens
+        for stage in plan.stages
+        if stage.name not in begun
+        for item in stage.variants
+        for run in range(rates_tried(item))
+    }
+    if plan.config.ranking.audit and AUDIT not in begun:
+        found[AUDIT, "killed"] = max(item.ranking.total_tokens for item in plan.variants)
+    return found if FINALISTS in begun else found | finalist_reserve(plan)
 
 
 def finalist_reserve(plan: Plan) -> dict[TrialName, int]:
-    """Tokens of the most finalists there may be: the baseline and `finalists.count` challengers, all seeds."""
+    """Tokens of the most finalists there may be: the baseline and as many challengers, with all seeds."""
     challengers = sorted((item.final.total_tokens for item in plan.variants[1:]), reverse=True)
     chosen = {plan.baseline.name: plan.baseline.final.total_tokens}
     chosen |= {
-        f"challenger{rank}": tokens for rank, tokens in enumerate(challengers[: plan.config.finalists.count], start=1)
+        f"challenger{rank}": tokens for rank, tokens in enumerate(challengers[: plan.most_challengers], start=1)
     }
     return {
         (FINALISTS, f"{name}-seed{seed}"): tokens

@@ -20,7 +20,7 @@ from pathlib import Path
 from paramalloc.config import RankingConfig
 from paramalloc.errors import UserError
 from paramalloc.report.load import Trial, load_results
-from paramalloc.results import DIVERGED, FINISHED, JUDGED_BY, RANKING, ResultsFolder
+from paramalloc.results import DIVERGED, FINISHED, JUDGED_BY, ResultsFolder
 
 SAME_BUDGET = 0.01
 Point = tuple[float, float]  # where along the run, and the perplexity there
@@ -68,7 +68,7 @@ class TokenScale:
 
 
 def read_recording(path: Path, split: str, scale: TokenScale) -> Recording:
-    """Curves of a CSV file, or of the ranking stage of a results folder, whose tokens stay as they are.
+    """Curves of a CSV file, or of the rankings of a results folder, whose tokens stay as they are.
 
     Errors: UserError for what cannot be read, lacks a column, or holds no run that ended.
     """
@@ -83,15 +83,16 @@ def read_recording(path: Path, split: str, scale: TokenScale) -> Recording:
 
 def _read_results(path: Path) -> Recording:
     results = load_results(ResultsFolder(path))
-    trials = [trial for trial in results.trials if trial.stage == RANKING]
-    runs = [run for trial in trials if (run := _run_of(trial)) is not None]
-    left_out = {"killed, failed or unfinished": len(trials) - len(runs)} if len(runs) < len(trials) else {}
-    baseline = results.config.baseline_name
+    stages = [[trial for trial in results.trials if trial.stage == name] for name in results.config.stage_names]
+    runs = [tuple(run for trial in trials if (run := _run_of(trial)) is not None) for trials in stages]
+    groups = tuple(group for group in runs if group)
+    short = sum(map(len, stages)) - sum(map(len, groups))
+    baselines = {stage["baseline"] for stage in results.plan.get("stages", ())} | {results.config.baseline_name}
     return Recording(
-        groups=(tuple(runs),) if runs else (),
-        budgets_tokens=(results.config.ranking.tokens,) if runs else (),
-        baselines=frozenset(trial.name for trial in trials if trial.variant == baseline),
-        left_out=left_out,
+        groups=groups,
+        budgets_tokens=(results.config.ranking.tokens,) * len(groups),
+        baselines=frozenset(trial.name for trials in stages for trial in trials if trial.variant in baselines),
+        left_out={"killed, failed or unfinished": short} if short else {},
     )
 
 

@@ -1,35 +1,36 @@
 """The driver's side of a stage: takes in what trials report, writes their files, and says which must stop.
 
 Always holds: what a stage has decided can be rebuilt from its files alone, so a driver that was killed carries on
-with the same kill rule it had; history.jsonl has one line per evaluation, never doubled; a verdict is a function of
-the curves, so a trial that ran past the point where it lost is recorded as it stood at that point.
+with the same stopping rule it had; history.jsonl has one line per evaluation, never doubled; a verdict is a function
+of the curves, so a trial that ran past the point where it lost is recorded as it stood at that point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
-
-import yaml
 
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
 from paramalloc.plan import Plan
-from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder, TrialFolder
+from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED, ResultsFolder
 from paramalloc.storage.checkpoints import open_checkpoints
 from paramalloc.storage.objects import StorageError
 from paramalloc.sweep.attempts import INTERRUPTED, MAX_DEATHS, Attempts
 from paramalloc.sweep.journal import TRIAL_LOST, TRIAL_PREEMPTED, TRIAL_RESUMED, Journal
-from paramalloc.sweep.kill_rule import Kill, KillRule
-from paramalloc.sweep.metrics import Outcome, trial_metrics
+from paramalloc.sweep.kill_rule import NOT_FINITE, Kill
+from paramalloc.sweep.metrics import trial_metrics
+from paramalloc.sweep.stopping import StoppingRule
 from paramalloc.sweep.tasks import TrialTask, baseline_of
+from paramalloc.sweep.trial_settings import outcome_of, trial_settings
 from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState, millions
+from paramalloc.sweep.verdicts import Verdicts
 from paramalloc.sweep.work import SweepData
 from paramalloc.sweep_file import dump_settings
 from paramalloc.telemetry import Origin
 
 
 class StageRecorder:
-    """Everything that one stage leaves on disk, and the kill rule's verdicts.
+    """Everything that one stage leaves on disk, and the stopping rule's verdicts.
 
     Args:
         folder: the sweep's results.
@@ -37,7 +38,7 @@ class StageRecorder:
         tasks: the stage's trials, the baseline's first.
         data: sizes and hashes of the text.
         journal: where events go.
-        rule: the kill rule, or None for a stage that has none.
+        rule: who is stopped early.
         versions: `git_sha` and library versions for metrics.json.
         changed: called after every change, for whoever displays it.
         retry_failed: whether trials that failed in an earlier session are carried on from their checkpoints.
@@ -50,13 +51,14 @@ class StageRecorder:
         tasks: list[TrialTask],
         data: SweepData,
         journal: Journal,
-        rule: KillRule | None,
+        rule: StoppingRule,
         versions: dict[str, str | None],
         changed: Callable[[], None] = lambda: None,
         retry_failed: bool = False,
     ) -> None:
         self.folder, self.plan, self.data, self.journal = folder, plan, data, journal
-        self.rule, self.versions, self.changed, self.retry_failed = rule, versions, changed, retry_failed
+        self.versions, self.changed, self.retry_failed = versions, changed, retry_failed
+        self._verdicts = Verdicts(rule, journal)
         open_attempts = journal.left_open()
         self.trials = {
             task.name: TrialState(
@@ -80,15 +82,17 @@ class StageRecorder:
     def hopeless(self) -> bool:
         """Whether going on is pointless: two trials ran into the same error, or no run of the baseline can finish."""
         baselines = [trial.status for trial in self.trials.values() if trial.task.is_baseline]
-        return self.epidemic is not None or all(status in (FAILED, DIVERGED) for status in baselines)
+        no_baseline = bool(baselines) and all(status in (FAILED, DIVERGED) for status in baselines)
+        return self.epidemic is not None or no_baseline
 
     @property
     def running(self) -> list[TrialState]:
         return [trial for trial in self.trials.values() if trial.status == RUNNING]
 
-    def baseline_of(self, trial: TrialState) -> TrialState:
-        """The baseline's run that a challenger's is measured against."""
-        return self.trials[self._baselines[trial.task.name]]
+    def baseline_of(self, trial: TrialState) -> TrialState | None:
+        """The baseline's run that a challenger's is measured against, where the stage has one."""
+        name = self._baselines.get(trial.task.name)
+        return self.trials[name] if name else None
 
     def receive(self, name: str, payload: dict[str, Any]) -> bool:
         """Take in one report of a trial (see `paramalloc.sweep.work`). Returns True when the trial has to stop."""
@@ -96,7 +100,7 @@ class StageRecorder:
         if not trial.done:
             getattr(self, f"_on_{payload['kind']}")(trial, payload)
             self.changed()
-        return trial.done or self._verdict(trial) is not None
+        return trial.done or self._verdicts.on(name) is not None
 
     def ended(self, name: str) -> None:
         """The trial's process is gone because it was told to stop, or had nothing more to do."""
@@ -125,23 +129,13 @@ class StageRecorder:
                 self._fail(trial, problem, problem)
         self.changed()
 
-    def settings(self, task: TrialTask) -> dict[str, Any]:
-        """config.yaml of a trial: the variant's knobs, and under `run` what makes it this one run of it."""
-        run = {
-            "sweep": self.plan.config.name,
-            "stage": task.stage,
-            "trial": task.name,
-            "seed": task.seed,
-            "learning_rate": task.run.learning_rate,
-            "tokens": task.budget_tokens,
-            "tokenizer_hash": self.data.token_sets[task.run.shape.vocab_size].tokenizer_hash,
-            **self.versions,
-        }
-        return self.plan[task.variant].variant.model_dump(mode="json") | {"run": run}
-
     def origin(self, task: TrialTask) -> Origin:
         """Whose curves a trial's are."""
-        return Origin(self.plan.config.name, self.journal.began, self.settings(task))
+        return Origin(self.plan.config.name, self.journal.began, self._settings(task))
+
+    def _settings(self, task: TrialTask) -> dict[str, Any]:
+        tokenizer_hash = self.data.token_sets[task.run.shape.vocab_size].tokenizer_hash
+        return trial_settings(self.plan, task, tokenizer_hash, self.versions)
 
     def interrupted(self, name: str) -> None:
         """The trial was cut short from outside; it is carried on from its checkpoint another time."""
@@ -158,15 +152,14 @@ class StageRecorder:
         tokens = payload["resumed_at_tokens"]
         trial.status, trial.started, trial.node, trial.leaving = RUNNING, payload, payload["node"], False
         trial.attempts.begin(payload["node"], payload["share"], tokens, trial.tokens_per_second)
-        settings = self.settings(trial.task)
-        ran_on = {name: payload[name] for name in ("device", "precision")}
-        atomic_write(trial.folder.config, dump_settings(settings | {"run": settings["run"] | ran_on}))
+        settings = self._settings(trial.task)
+        place = {name: payload[name] for name in ("device", "precision")}
+        atomic_write(trial.folder.config, dump_settings(settings | {"run": settings["run"] | place}))
         if tokens or again:
             self._tell(
                 trial, TRIAL_RESUMED, f"{trial.task.name} carries on at {millions(tokens)} tokens", tokens=tokens
             )
-        if self.rule:
-            self.rule.rewind(trial.task.name, tokens)
+        self._verdicts.rule.rewind(trial.task.name, tokens)
         for row in payload["history"]:
             self._judge(trial, row)
         self._rewrite_history(trial, payload["history"])
@@ -187,15 +180,13 @@ class StageRecorder:
 
     def _on_finished(self, trial: TrialState, payload: dict[str, Any]) -> None:
         trial.finished = payload
-        if trial.task.is_baseline and self.rule:
-            self._pronounce(self.rule.baseline_ended(trial.task.name))
-        if self._verdict(trial) is None:
+        self._pronounce(self._verdicts.finished(trial.task.name))
+        if self._verdicts.on(trial.task.name) is None:
             self._close(trial, FINISHED)
             self.journal.say(f"{trial.task.name} finished: PPL {payload['scores']['dev_ppl']:.2f} on all of dev")
 
     def _on_diverged(self, trial: TrialState, payload: dict[str, Any]) -> None:
-        if self.rule:
-            self._pronounce(self.rule.observe(trial.task.name, payload["tokens"], float("nan")))
+        self._pronounce(self._verdicts.diverged(trial.task.name, payload["tokens"]))
         self._close(trial, DIVERGED, tokens=payload["tokens"])
         self._tell(
             trial,
@@ -232,59 +223,23 @@ class StageRecorder:
     def _fail(self, trial: TrialState, error: str, details: str) -> None:
         atomic_write(trial.folder.error, details.rstrip() + "\n")
         self._close(trial, FAILED)
+        self._pronounce(self._verdicts.gave_up(trial.task))
         self._tell(trial, "trial_failed", f"{trial.task.name} failed: {error} (details in {trial.folder.error})")
 
     def _judge(self, trial: TrialState, row: dict[str, Any]) -> None:
-        if self.rule:
-            self._pronounce(self.rule.observe(trial.task.name, row["tokens"], row[JUDGED_BY]))
+        self._pronounce(self._verdicts.judge(trial.task.name, row))
 
     def _pronounce(self, kills: list[Kill]) -> None:
         """Write down and say each verdict; a trial that has already ended is closed as killed at once."""
         for kill in kills:
             trial = self.trials[kill.trial]
-            if kill.reason == "margin" and trial.status not in (FAILED, DIVERGED):
-                self._record_kill(trial, kill)
+            if kill.reason != NOT_FINITE and trial.status not in (FAILED, DIVERGED):
+                self._verdicts.write(trial.task, kill)
                 if trial.status not in (RUNNING, KILLED):
                     self._close_killed(trial, kill)
 
-    def _record_kill(self, trial: TrialState, kill: Kill) -> None:
-        assert self.rule is not None
-        assert kill.gap_ppl is not None
-        assert kill.for_tokens is not None
-        known = read_jsonl(self.folder.decisions)
-        key = ("kill", trial.task.stage, trial.task.name)
-        if any((row["decision"], row.get("stage"), row.get("trial")) == key for row in known):
-            return
-        text = (
-            f"{kill.trial} killed at {millions(kill.tokens)} tokens: {kill.gap_ppl:.1f} above "
-            f"{kill.baseline} for {millions(kill.for_tokens)} tokens"
-        )
-        append_jsonl(
-            self.folder.decisions,
-            {
-                "decision": "kill",
-                "time": self.journal.clock(),
-                "stage": trial.task.stage,
-                "trial": kill.trial,
-                "variant": trial.task.variant,
-                "tokens": kill.tokens,
-                "dev_ppl": kill.dev_ppl,
-                "baseline": kill.baseline,
-                "baseline_dev_ppl": kill.baseline_ppl,
-                "gap_ppl": kill.gap_ppl,
-                "for_tokens": kill.for_tokens,
-                "margin_ppl": self.rule.margin_ppl,
-                "window_tokens": self.rule.window_tokens,
-                "text": text,
-            },
-        )
-        self._tell(trial, "trial_killed", text)
-
-    def _verdict(self, trial: TrialState) -> Kill | None:
-        return self.rule.kills.get(trial.task.name) if self.rule else None
-
     def _closed_as_killed(self, trial: TrialState) -> bool:
-        kill = self._verdict(trial)
+        kill = self._verdicts.on(trial.task.name)
         if kill:
             self._close_killed(trial, kill)
         return kill is not None
@@ -302,20 +257,7 @@ class StageRecorder:
         trial.status = status
         trained = trial.tokens if tokens is None else tokens
         self.journal.tokens[trial.task.stage, trial.task.name] = trained
-        spent = self.journal.spent(trial.task.stage, trial.task.name)
-        ran_on = trial.started or _ran_on(trial.folder)
-        outcome = Outcome(
-            status=status,
-            tokens=trained,
-            last_evaluation=trial.rows[-1] if trial.rows else None,
-            finished=trial.finished,
-            device=ran_on.get("device"),
-            precision=ran_on.get("precision"),
-            wall_seconds=spent.wall_seconds,
-            lost_seconds=spent.lost_seconds,
-            preemptions=spent.preemptions,
-            cost_usd=spent.cost_usd,
-        )
+        outcome = outcome_of(trial, status, trained, self.journal.spent(trial.task.stage, trial.task.name))
         planned = self.plan[trial.task.variant]
         metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
         write_json(trial.folder.metrics, metrics)
@@ -340,28 +282,23 @@ class StageRecorder:
 
     def _recall(self) -> None:
         """Rebuild what earlier sessions saw from their files: states first, then the rule's curves."""
+        ended_at: dict[str, int] = {}
         for trial in self.trials.values():
             trial.rows = read_jsonl(trial.folder.history)
-            self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
-            if trial.folder.metrics.exists():
-                metrics = read_json(trial.folder.metrics)
+            metrics = read_json(trial.folder.metrics) if trial.folder.metrics.exists() else {}
+            if not metrics.get("same_run_as"):  # or its tokens would count twice, and cost half
+                self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
+            if metrics:
                 if metrics["status"] == FAILED and self.retry_failed:
                     continue
-                trial.status = metrics["status"]
+                trial.status, ended_at[trial.task.name] = metrics["status"], metrics["tokens"]
                 trial.started = {"device": metrics["device"], "precision": metrics["precision"]}
-        for trial in self._baseline_first():
-            if trial.status not in (FAILED, DIVERGED) or trial.task.is_baseline:
-                for row in trial.rows:
-                    self._judge(trial, row)
-            if trial.task.is_baseline and trial.status == FINISHED and self.rule:
-                self._pronounce(self.rule.baseline_ended(trial.task.name))
-
-    def _baseline_first(self) -> Iterator[TrialState]:
-        return iter(sorted(self.trials.values(), key=lambda trial: not trial.task.is_baseline))
-
-
-def _ran_on(folder: TrialFolder) -> dict[str, Any]:
-    """Device and precision of a trial that an earlier driver has run and not closed; empty if there is none."""
-    if not folder.config.exists():
-        return {}
-    return dict(yaml.safe_load(folder.config.read_text(encoding="utf-8"))["run"])
+        for trial in sorted(self.trials.values(), key=lambda trial: not trial.task.is_baseline):
+            for row in trial.rows:
+                self._judge(trial, row)
+            if trial.status in (FINISHED, KILLED):  # a killed one may have lost in a smaller field than the present
+                self._pronounce(self._verdicts.finished(trial.task.name))
+            elif trial.status == DIVERGED:
+                self._pronounce(self._verdicts.diverged(trial.task.name, ended_at[trial.task.name]))
+            elif trial.status == FAILED:
+                self._pronounce(self._verdicts.gave_up(trial.task))

@@ -17,18 +17,10 @@ from statistics import fmean
 import numpy as np
 
 from paramalloc.statistics.comparison import EQUIVALENCE_MARGIN
-from paramalloc.sweep.kill_rule import Kill, KillRule
 from paramalloc.sweep.recorded_curves import RecordedRun, Recording
 from paramalloc.sweep.stopping import StoppingRule
 
 RuleOf = Callable[[Sequence[RecordedRun], int], StoppingRule]  # of the arms, the baseline first, and their budget
-
-
-class MarginRule(KillRule):
-    """The kill rule as a `StoppingRule`."""
-
-    def ended(self, trial: str) -> list[Kill]:
-        return self.baseline_ended(trial)
 
 
 @dataclass(frozen=True)

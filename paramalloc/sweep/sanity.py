@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from paramalloc.files import read_json, read_jsonl
-from paramalloc.plan import Plan, VariantPlan
+from paramalloc.plan import Plan, StagePlan, VariantPlan
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.decisions import LEARNING_RATE, Row
 from paramalloc.sweep.tasks import learning_rates
@@ -53,14 +53,17 @@ class Check:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def checks(plan: Plan) -> list[Check]:
-    """All checks of the sweep, the baseline's first; none when they are switched off."""
+def checks(plan: Plan, stage: StagePlan) -> list[Check]:
+    """All checks before a stage, its baseline's first; none when they are switched off.
+
+    `sanity.variants: baseline` means that of the whole sweep: stages are built on what has trained already.
+    """
     sanity = plan.config.sanity
     if not sanity.enabled:
         return []
-    chosen = [item for item in plan.variants if sanity.variants == "all" or item is plan.baseline]
+    chosen = [item for item in stage.variants if sanity.variants == "all" or item.name == plan.baseline.name]
     found = [check_of(OVERFIT, item) for item in chosen]
-    found += [check_of(LR_FIND, item) for item in plan.variants if item in chosen or is_auto(item)]
+    found += [check_of(LR_FIND, item) for item in stage.variants if item in chosen or is_auto(item)]
     return found
 
 
@@ -86,14 +89,14 @@ def passed(folder: ResultsFolder, check: Check, tokenizer_hash: str) -> bool:
         return False
 
 
-def rate_decisions(plan: Plan, folder: ResultsFolder) -> list[Row]:
+def rate_decisions(stage: StagePlan, folder: ResultsFolder) -> list[Row]:
     """The rows that decisions.jsonl lacks, once all checks have passed: one for each new `learning_rate: auto`.
 
     Fields: decision (`learning_rate`), variant, suggestion (the peak learning rate), reason (the range test's words).
     """
     decided = _decided_rates(folder)
     rows = []
-    for item in plan.variants:
+    for item in stage.variants:
         if is_auto(item) and item.name not in decided:
             result = read_json(folder.lr_find(item.name))
             about = {"variant": item.name, "suggestion": result["suggestion"], "reason": result["message"]}
@@ -101,10 +104,10 @@ def rate_decisions(plan: Plan, folder: ResultsFolder) -> list[Row]:
     return rows
 
 
-def suggested_rates(plan: Plan, folder: ResultsFolder) -> dict[str, float]:
+def suggested_rates(stage: StagePlan, folder: ResultsFolder) -> dict[str, float]:
     """The learning rate of each variant with `learning_rate: auto`, once `rate_decisions` have been recorded."""
     decided = _decided_rates(folder)
-    return {item.name: decided[item.name] for item in plan.variants if is_auto(item)}
+    return {item.name: decided[item.name] for item in stage.variants if is_auto(item)}
 
 
 def rate_warning(item: VariantPlan, result: dict[str, Any]) -> str | None:

@@ -83,12 +83,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The winner, how every challenger compares, and one sentence for a person."""
+    """The winner, how every challenger compares, and one sentence for a person.
+
+    `probability_best`: of each finalist, the baseline among them. `seed_sd`: noise of one run about its variant and
+    seed, in natural log of perplexity, pooled over all finalists with `seed_df` degrees of freedom. From one
+    seed both are None.
+    """
 
     winner: str
     comparisons: tuple[Comparison, ...]
     sentence: str
-    probability_best: dict[str, float] | None  # the baseline among them; None from one seed
+    probability_best: dict[str, float] | None
+    seed_sd: float | None
+    seed_df: int
 
 
 def best_runs(runs: Iterable[RankedRun]) -> dict[str, RankedRun]:
@@ -148,7 +155,7 @@ def decide(scores: Mapping[str, Mapping[int, SeedScore]], baseline: str, rules: 
     qualified = [item for item in comparisons if item.qualifies]
     winner = _faster_of_ties(qualified, AdditiveFit(logs)).variant if qualified else baseline
     sentence = _sentence(winner, baseline, comparisons, rules)
-    return Verdict(winner, tuple(comparisons), sentence, table.probability_best)
+    return Verdict(winner, tuple(comparisons), sentence, table.probability_best, table.seed_sd, table.df)
 
 
 def compare(

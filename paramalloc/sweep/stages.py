@@ -1,227 +1,215 @@
-"""The stages of a sweep: sanity, ranking, promotion, finalists, verdict; each trial only if it is missing.
+"""The stages of a sweep: sanity, noise, rankings, audit, finalists, verdict; each trial only if it is missing.
 
-Always holds: Ray is started by the first stage that has something to train; each decision is written down before
-anything rests on it.
+Always holds: each decision is written down before anything rests on it, so every session goes through all stages and
+trains what is missing; a plain sweep is a runbook with one ranking; a stage that others come after has one winner for
+good.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from cost import ledger
-from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json
-from paramalloc.plan import Plan
-from paramalloc.provenance import git_sha
-from paramalloc.report.sanity_figures import draw_sanity_figures
-from paramalloc.results import FAILED, FINALISTS, FINISHED, JUDGED_BY, RANKING, SANITY, ResultsFolder
-from paramalloc.sweep.budget import BudgetGuard
-from paramalloc.sweep.decisions import PROMOTE, WINNER, in_force
-from paramalloc.sweep.display import Display
-from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.kill_rule import KillRule
-from paramalloc.sweep.nodes import NodeWatch
+from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
+from paramalloc.plan import Plan, StagePlan, make_plan
+from paramalloc.results import AUDIT, DIVERGED, FINALISTS, FINISHED, JUDGED_BY, NOISE, SANITY, ResultsFolder
+from paramalloc.sweep import decisions
+from paramalloc.sweep.audit import audit_row, is_audited, to_audit
+from paramalloc.sweep.decisions import PROMOTE, STAGE_WINNER, WINNER, in_force, stage_winners
+from paramalloc.sweep.noise_stage import known_noise, noise_row
 from paramalloc.sweep.outlook import Outlook, look_ahead
-from paramalloc.sweep.price_watch import PriceWatch
-from paramalloc.sweep.ray_session import Cluster, is_cluster, ray_session
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.runner import run_stage
-from paramalloc.sweep.sanity import LR_FIND, Check, checks, passed, rate_decisions, rate_warning, suggested_rates
-from paramalloc.sweep.selection import RankedRun, SeedScore, Verdict, best_runs, decide, promote
-from paramalloc.sweep.side_jobs import measure_alone, run_checks
+from paramalloc.sweep.runbook import choose_finalists, stage_winner
+from paramalloc.sweep.same_run import take_over
+from paramalloc.sweep.sanity import rate_decisions, suggested_rates
+from paramalloc.sweep.sanity_stage import check_sanity
+from paramalloc.sweep.selection import RankedRun, SeedScore, Verdict, best_runs, decide
+from paramalloc.sweep.session import Session
+from paramalloc.sweep.side_jobs import measure_alone
 from paramalloc.sweep.stopped import SweepStoppedError
-from paramalloc.sweep.tasks import TrialTask, baseline_of, finalist_tasks, ranking_tasks
-from paramalloc.sweep.trial import CheckOutcome
+from paramalloc.sweep.stopping import NeverStop, rule_for
+from paramalloc.sweep.tasks import audit_task, finalist_tasks, noise_budgets, noise_tasks, ranking_tasks
 from paramalloc.sweep.trial_state import TrialState
-from paramalloc.sweep.work import SweepData
 
 
 class Stages:
-    """The stages of one session; Ray is started by the first that has something to train."""
+    """A sweep from its first check to its verdict.
 
-    def __init__(
-        self,
-        plan: Plan,
-        data: SweepData,
-        folder: ResultsFolder,
-        journal: Journal,
-        display: Display,
-        verbose: bool,
-    ) -> None:
-        self.plan, self.data, self.folder, self.journal = plan, data, folder, journal
-        self.display, self.verbose = display, verbose
-        self.versions = {
-            "git_sha": git_sha(Path(__file__).parent),
-            "torch_version": importlib.metadata.version("torch"),
-            "ray_version": importlib.metadata.version("ray"),
-        }
-        self.guard = BudgetGuard(journal)
-        self._cluster: tuple[Cluster, NodeWatch] | None = None
-        self._begun: list[StageRecorder] = []
-        journal.look_ahead = self._look_ahead
+    Args:
+        plan: made with the winners that are decided already.
+        session: trains, and knows the results folder.
+        next_stage: told of the plan, and the stage that comes next, when a winner has made it more definite.
+    """
+
+    def __init__(self, plan: Plan, session: Session, next_stage: Callable[[Plan, StagePlan], None]) -> None:
+        self.plan, self.config, self.session, self.next_stage = plan, plan.config, session, next_stage
+        self.folder, self.journal = session.folder, session.journal
+        self._over: set[str] = set()  # stages that turned out to have nothing to train
+        self.journal.look_ahead = self._look_ahead
 
     def run(self) -> tuple[Verdict, list[str]]:
-        """Sanity, ranking, promotion, finalists, verdict; also returns the names of trials that failed."""
-        with ExitStack() as self._stack:
-            self._check_sanity()
-            for row in rate_decisions(self.plan, self.folder):
-                self._record(row.pop("decision"), SANITY, **row)
-            tasks = ranking_tasks(self.plan, suggested_rates(self.plan, self.folder))
-            rule = self.plan.config.ranking.kill_rule
-            judge = KillRule(baseline_of(tasks), rule.margin_ppl, rule.window_tokens) if rule.enabled else None
-            ranked = self._stage(tasks, judge, followed_by=PROMOTE)
-            rates = self._promote(ranked)
-            finals = self._stage(finalist_tasks(self.plan, rates), None, followed_by=WINNER)
-            self._measure_alone(finals)
-        failed = [t.task.name for stage in (ranked, finals) for t in stage.trials.values() if t.status == FAILED]
+        """Returns the verdict and the names of trials that failed.
+
+        Errors: SweepStoppedError when a check fails, or a baseline fails or diverges; BudgetReachedError.
+        """
+        best: dict[str, RankedRun] = {}
+        for position, name in enumerate(self.config.stage_names):
+            ranked = self._rank(position)
+            best |= ranked
+            if name != self.config.stage_names[-1]:
+                self._settle(position, ranked)
+        rates = self._promote(best)
+        self._audit(best)
+        finals = self._final(rates)
+        failed = self.session.failed
         return self._decide(finals, failed), failed
 
-    def _check_sanity(self) -> None:
-        """Errors: SweepStoppedError with the findings of the checks that failed."""
-        sets = self.data.token_sets
-        missing = [
-            check
-            for check in checks(self.plan)
-            if not passed(self.folder, check, sets[check.run.shape.vocab_size].tokenizer_hash)
-        ]
-        if not missing:
-            return
-        self.guard.require()
-        cluster, nodes = self._start()
-        names = ", ".join(dict.fromkeys(check.variant for check in missing))
-        self.display.say(f"sanity: trying out whether {names} can learn, and at which learning rates")
-        failed = []
-        config = self.plan.config
-        for check, outcome in run_checks(missing, self.data, config.resources, cluster, nodes.tick):
-            self._bill_check(check, outcome)
-            self._keep(check, outcome.result)
-            self.display.say(f"sanity: {outcome.result['message']}")
-            if not outcome.result["passed"]:
-                failed.append(outcome.result["message"])
-            elif check.kind == LR_FIND and (warning := rate_warning(self.plan[check.variant], outcome.result)):
-                self.display.say(f"warning: {warning}")
-        draw_sanity_figures(self.folder, [item.name for item in self.plan.variants])
-        self.journal.write_cost_summary()
-        if failed:
-            raise SweepStoppedError("the sanity stage failed, so nothing was ranked:\n" + "\n".join(failed))
-
-    def _keep(self, check: Check, result: dict[str, Any]) -> None:
-        """A check that broke down has no curve to keep, only its traceback."""
-        if "traceback" in result:
-            atomic_write(self.folder.check_error(check.name), result["traceback"])
-        else:
-            write_json(check.file(self.folder), result)
-
-    def _bill_check(self, check: Check, outcome: CheckOutcome) -> None:
-        """A check is billed when it is over, with the times that its worker took down."""
-        about = {"node": outcome.node, "stage": SANITY, "trial": check.name}
-        self.journal.bill(ledger.trial_start, time=outcome.began, variant=check.variant, share=outcome.share, **about)
-        status = FINISHED if outcome.result["passed"] else FAILED
-        self.journal.bill(ledger.trial_end, time=outcome.ended, status=status, **about)
-
-    def _stage(self, tasks: list[TrialTask], rule: KillRule | None, followed_by: str) -> StageRecorder:
-        """Run one stage. What failed in it is tried once more by each new command until its decision is made."""
-        recorder = StageRecorder(
-            self.folder,
-            self.plan,
-            tasks,
-            self.data,
-            self.journal,
-            rule,
-            self.versions,
-            changed=self.display.refresh,
-            retry_failed=decided(self.folder, followed_by) is None,
+    def _rank(self, position: int) -> dict[str, RankedRun]:
+        """One ranking; returns the best run of each variant that finished, its baseline's among them."""
+        stage = self.plan.stages[position]
+        check_sanity(self.session, self.plan, stage)
+        for row in rate_decisions(stage, self.folder):
+            self._record(row.pop("decision"), SANITY, **row)
+        rates = suggested_rates(stage, self.folder)
+        if position == 0 and self.config.ranking.noise_seeds:
+            self._calibrate(rates)
+        tasks = ranking_tasks(stage, rates)
+        for name, origin in take_over(self.plan, tasks, self.session.trials, self.folder).items():
+            text = f"{name} is the same run as {origin}, which has finished: not trained again"
+            self.journal.tell("trial_taken_over", text, stage=stage.name, trial=name)
+        over = stage.name in known_winners(self.folder) or decided(self.folder, PROMOTE)
+        recorder = self.session.train(self.plan, tasks, rule_for(self.config, tasks), retry_failed=not over)
+        best = best_runs(
+            RankedRun(trial.task.variant, trial.task.run.learning_rate, _judged_score(trial))
+            for trial in recorder.trials.values()
+            if trial.status == FINISHED
         )
-        self._begun.append(recorder)
-        while (
-            recorder.missing and not recorder.hopeless
-        ):  # again where the budget allows more than it first seemed to
-            names = self.guard.admit(recorder)
-            cluster, nodes = self._start()
-            self.display.show(recorder)
-            try:
-                run_stage(recorder, names, self.data, cluster, nodes, self.guard)
-            finally:
-                self.display.end_stage()
-        if recorder.epidemic:
-            raise SweepStoppedError(f"the sweep stops, since another trial would fare no better: {recorder.epidemic}")
-        return recorder
+        if stage.baseline.name not in best:
+            state = next(trial for trial in recorder.trials.values() if trial.task.is_baseline)
+            raise SweepStoppedError(
+                f"the baseline {stage.baseline.name} {state.status}, so nothing can be compared with it; "
+                f"see {state.folder.path}"
+            )
+        return best
 
-    def _start(self) -> tuple[Cluster, NodeWatch]:
-        if self._cluster is None:
-            cluster = self._stack.enter_context(ray_session(self.verbose))
-            gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ""
-            where = f"dashboard http://{cluster.dashboard}" if cluster.dashboard else "no dashboard"
-            self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")
-            prices = self._stack.enter_context(PriceWatch(self.journal))
-            nodes = NodeWatch(self.journal, agents=is_cluster(), prices=prices)
-            self._stack.callback(nodes.close)
-            self._cluster = cluster, nodes
-        return self._cluster
+    def _calibrate(self, rates: dict[str, float]) -> None:
+        tasks, known = noise_tasks(self.plan, rates), decided(self.folder, decisions.NOISE)
+        trials = self.session.train(self.plan, tasks, NeverStop(), retry_failed=known is None).trials.values()
+        if known is None:
+            scores = {
+                kind: [
+                    _judged_score(trial)
+                    for trial in trials
+                    if trial.status == FINISHED and trial.task.budget_tokens == budget.total_tokens
+                ]
+                for kind, budget in noise_budgets(self.plan).items()
+            }
+            row = noise_row(self.plan.baseline.name, scores, self.config.finalists)
+            self._record(decisions.NOISE, NOISE, **row)
+            self.journal.tell("noise", row["text"])
 
-    def _look_ahead(self) -> Outlook:
-        trials = [trial for recorder in self._begun for trial in recorder.trials.values()]
-        return look_ahead(self.plan, trials, promoted=len(self._begun) > 1) if trials else Outlook()
-
-    def _measure_alone(self, finals: StageRecorder) -> None:
-        """Latency and memory decide who wins, so they are measured once more with nothing beside them."""
-        finished = [trial for trial in finals.trials.values() if trial.status == FINISHED]
-        metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
-        if all(item["profiled_alone"] is not None for item in metrics.values()):
+    def _settle(self, position: int, best: dict[str, RankedRun]) -> None:
+        """The winner of a stage that is not the last, for good; the plan of those built on it follows from it."""
+        stage = self.plan.stages[position]
+        if stage.name in known_winners(self.folder):
             return
-        cluster, nodes = self._start()
-        self.display.say("measuring latency and memory of the finalists, alone")
-        runs = {trial.task.variant: trial.task.run for trial in finished}
-        config = self.plan.config
-        profiles = measure_alone(runs, config.evaluation, config.resources, cluster, nodes.tick)
-        for path, item in metrics.items():
-            profile = dict(profiles[item["variant"]])
-            write_json(path, item | {"profiled_alone": bool(profile.pop("alone"))} | profile)
+        winner, text = stage_winner(best, stage.baseline.name)
+        scores = {name: run.dev_ppl for name, run in best.items()}
+        rates = {name: run.learning_rate for name, run in best.items()}
+        row = {"variant": winner, "baseline": stage.baseline.name, "scores": scores, "learning_rates": rates}
+        self._record(STAGE_WINNER, stage.name, **row, text=text)
+        self.journal.tell("stage_winner", f"{stage.name}: {text}", stage=stage.name)
+        self.plan = make_plan(self.config, known_winners(self.folder))
+        following = self.plan.stages[position + 1]
+        self.next_stage(self.plan, following)
+        for name, reason in following.left_out.items():
+            self.journal.tell("variant_left_out", f"{name} is left out: {reason}", stage=following.name)
 
-    def _promote(self, ranked: StageRecorder) -> dict[str, float]:
+    def _promote(self, best: dict[str, RankedRun]) -> dict[str, float]:
         """The finalists with the learning rate of their best run, the baseline first."""
         known = decided(self.folder, PROMOTE)
         if known:
             return {name: known["learning_rates"][name] for name in known["variants"]}
-        baseline = self.plan.baseline.name
-        best = best_runs(
-            RankedRun(trial.task.variant, trial.task.run.learning_rate, _judged_score(trial))
-            for trial in ranked.trials.values()
-            if trial.status == FINISHED
-        )
-        if baseline not in best:
-            state = next(trial for trial in ranked.trials.values() if trial.task.is_baseline)
-            raise SweepStoppedError(
-                f"the baseline {baseline} {state.status}, so nothing can be compared with it; see {state.folder.path}"
-            )
+        winners = list(known_winners(self.folder).values())
+        noise = known_noise(decided(self.folder, decisions.NOISE), "ranking")
+        promotion = choose_finalists(self.plan, winners, best, noise)
         scores = {name: run.dev_ppl for name, run in best.items()}
         rates = {name: run.learning_rate for name, run in best.items()}
-        promotion = promote(scores, baseline, self.plan.config.finalists)
-        self._record(PROMOTE, RANKING, scores=scores, learning_rates=rates, **asdict(promotion))
+        last = self.plan.stages[-1].name
+        self._record(PROMOTE, last, scores=scores, learning_rates=rates, **asdict(promotion))
         self.journal.tell("promotion", f"finalists: {', '.join(promotion.variants)} ({promotion.reason})")
         return {name: rates[name] for name in promotion.variants}
+
+    def _audit(self, best: dict[str, RankedRun]) -> None:
+        """Run one killed trial on to its end, where that is asked for and there is one."""
+        rows = read_jsonl(self.folder.decisions)
+        kill = to_audit(rows) if self.config.ranking.audit else None
+        if kill is None:
+            self._over.add(AUDIT)
+            return
+        key = (kill["stage"], kill["trial"])
+        task = next(t.task for t in self.session.trials if (t.task.stage, t.task.name) == key)
+        done = is_audited(rows)
+        recorder = self.session.train(self.plan, [audit_task(task)], NeverStop(), retry_failed=not done)
+        (trial,) = recorder.trials.values()
+        if not done and trial.status in (FINISHED, DIVERGED):
+            baseline = next(s for s in self.plan.stages if s.name == kill["stage"]).baseline.name
+            ppl = _judged_score(trial) if trial.status == FINISHED else None
+            row = audit_row(kill, ppl, baseline, best[baseline].dev_ppl)
+            self._record(decisions.AUDIT, AUDIT, **row)
+            self.journal.tell("audit", row["text"], stage=AUDIT, trial=task.name)
+
+    def _final(self, rates: dict[str, float]) -> StageRecorder:
+        """The finalists, and their latency and memory once more with nothing beside them, as these decide too."""
+        over = decided(self.folder, WINNER)
+        tasks = finalist_tasks(self.plan, rates)
+        finals = self.session.train(self.plan, tasks, NeverStop(), retry_failed=over is None)
+        finished = [trial for trial in finals.trials.values() if trial.status == FINISHED]
+        metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
+        if all(item["profiled_alone"] is not None for item in metrics.values()):
+            return finals
+        cluster, nodes = self.session.cluster()
+        self.session.display.say("measuring latency and memory of the finalists, alone")
+        runs = {trial.task.variant: trial.task.run for trial in finished}
+        profiles = measure_alone(runs, self.config.evaluation, self.config.resources, cluster, nodes.tick)
+        for path, item in metrics.items():
+            profile = dict(profiles[item["variant"]])
+            write_json(path, item | {"profiled_alone": bool(profile.pop("alone"))} | profile)
+        return finals
 
     def _decide(self, finals: StageRecorder, failed: list[str]) -> Verdict:
         scores: dict[str, dict[int, SeedScore]] = {}
         for trial in finals.trials.values():
             if trial.status == FINISHED:
-                scores.setdefault(trial.task.variant, {})[trial.task.seed] = _seed_score(
-                    read_json(trial.folder.metrics)
-                )
+                score = _seed_score(read_json(trial.folder.metrics))
+                scores.setdefault(trial.task.variant, {})[trial.task.seed] = score
         baseline = self.plan.baseline.name
         if baseline not in scores:
             raise SweepStoppedError(f"no run of the baseline {baseline} finished the final; see {FINALISTS}/")
-        verdict = decide(scores, baseline, self.plan.config.finalists)
+        verdict = decide(scores, baseline, self.config.finalists)
         if not decided(self.folder, WINNER):
             self._record(WINNER, FINALISTS, failed_trials=failed, **asdict(verdict))
         return verdict
 
+    def _look_ahead(self) -> Outlook:
+        trials = self.session.trials
+        begun = {trial.task.stage for trial in trials} | self._over
+        return look_ahead(self.plan, trials, begun) if trials else Outlook()
+
     def _record(self, decision: str, stage: str, **fields: Any) -> None:
         row = {"decision": decision, "time": self.journal.clock(), "stage": stage, **fields}
         append_jsonl(self.folder.decisions, row)
+
+
+def decided(folder: ResultsFolder, decision: str) -> dict[str, Any] | None:
+    """The `noise`, `promote` or `winner` row that is in force."""
+    return in_force(read_jsonl(folder.decisions), decision)
+
+
+def known_winners(folder: ResultsFolder) -> dict[str, str]:
+    """The variants that have won their stages, by stage."""
+    return {stage: row["variant"] for stage, row in stage_winners(read_jsonl(folder.decisions)).items()}
 
 
 def _judged_score(trial: TrialState) -> float:
@@ -232,12 +220,7 @@ def _seed_score(metrics: dict[str, Any]) -> SeedScore:
     """Latency is the median at the longest length that was measured, as the most telling of them."""
     latencies = [value["p50"] for value in (metrics["latency_ms"] or {}).values() if value]
     return SeedScore(
-        dev_ppl=metrics["dev_ppl_per_baseline_token"],
+        dev_ppl=metrics[JUDGED_BY],
         latency_ms=latencies[-1] if latencies else None,
         peak_memory_mb=metrics["peak_memory_mb"],
     )
-
-
-def decided(folder: ResultsFolder, decision: str) -> dict[str, Any] | None:
-    """The `promote` or `winner` row that is in force."""
-    return in_force(read_jsonl(folder.decisions), decision)

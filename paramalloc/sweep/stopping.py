@@ -1,15 +1,19 @@
 """What a stopping rule is: it takes in points of learning curves and says which trials have to stop.
 
 Always holds: a verdict once reached stands and is in `kills`; a point that was seen before changes nothing; a rule
-can be rebuilt by feeding it the curves again, each in its own order. `SuccessiveHalving` and `NeverStop` are such.
+can be rebuilt by feeding it the curves again, each in its own order. `KillRule`, `SuccessiveHalving` and
+`NeverStop` are such.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from paramalloc.sweep.kill_rule import Kill
+from paramalloc.config import SweepConfig
+from paramalloc.sweep.asha import REDUCTION, SuccessiveHalving, halving_rungs
+from paramalloc.sweep.kill_rule import Kill, KillRule
+from paramalloc.sweep.tasks import TrialTask, baseline_of
 
 
 class StoppingRule(Protocol):
@@ -41,3 +45,21 @@ class NeverStop:
 
     def ended(self, trial: str) -> list[Kill]:
         return []
+
+
+def rule_for(config: SweepConfig, tasks: Sequence[TrialTask]) -> StoppingRule:
+    """The rule that `ranking.stop` asks for, for the trials of one ranking stage.
+
+    Successive halving leaves as many as may become finalists, and never stops the baseline for its rank.
+    """
+    ranking = config.ranking
+    if ranking.stop == "kill_rule":
+        return KillRule(baseline_of(tasks), ranking.kill_rule.margin_ppl, ranking.kill_rule.window_tokens)
+    if ranking.stop == "asha":
+        return SuccessiveHalving(
+            [task.name for task in tasks],
+            halving_rungs(ranking.tokens, REDUCTION),
+            keep=config.finalists.count,
+            protected=[task.name for task in tasks if task.is_baseline],
+        )
+    return NeverStop()

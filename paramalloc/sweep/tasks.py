@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from paramalloc.plan import Plan, VariantPlan
-from paramalloc.results import FINALISTS, RANKING
-from paramalloc.training.run import TrainingRun
+from paramalloc.plan import Plan, StagePlan, VariantPlan
+from paramalloc.results import AUDIT, FINALISTS, NOISE
+from paramalloc.training.run import Budget, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,45 @@ class TrialTask:
         return self.run.total_tokens
 
 
-def ranking_tasks(plan: Plan, suggested: Mapping[str, float]) -> list[TrialTask]:
-    """Every variant at the ranking budget, once for each of its learning rates.
+def ranking_tasks(stage: StagePlan, suggested: Mapping[str, float]) -> list[TrialTask]:
+    """Every variant of a stage at the ranking budget, once for each of its learning rates.
 
     `suggested`: what the range test found for the variants with `learning_rate: auto`.
     """
     return [
         TrialTask(
-            RANKING,
+            stage.name,
             item.name if len(rates) == 1 else f"{item.name}@lr{rate}",
             item.name,
             item.ranking.run(item.variant.training.seed, rate),
-            item.name == plan.baseline.name,
+            item.name == stage.baseline.name,
             keep_best=False,
         )
-        for item in plan.variants
+        for item in stage.variants
         for rates in [learning_rates(item, suggested)]
         for rate in rates
     ]
+
+
+def noise_tasks(plan: Plan, suggested: Mapping[str, float]) -> list[TrialTask]:
+    """The baseline with each of `ranking.noise_seeds`, at both budgets and the first of its learning rates."""
+    item = plan.baseline
+    rate = learning_rates(item, suggested)[0]
+    return [
+        TrialTask(NOISE, f"{item.name}-{kind}-seed{seed}", item.name, budget.run(seed, rate), True, keep_best=False)
+        for kind, budget in noise_budgets(plan).items()
+        for seed in plan.config.ranking.noise_seeds
+    ]
+
+
+def noise_budgets(plan: Plan) -> dict[str, Budget]:
+    """The two budgets whose noise is measured, by the word for them in a trial's name."""
+    return {"ranking": plan.baseline.ranking, "final": plan.baseline.final}
+
+
+def audit_task(killed: TrialTask) -> TrialTask:
+    """A killed trial once more, under its own name, with nobody to stop it."""
+    return replace(killed, stage=AUDIT)
 
 
 def learning_rates(item: VariantPlan, suggested: Mapping[str, float]) -> tuple[float, ...]:
@@ -67,6 +88,7 @@ def baseline_of(tasks: Sequence[TrialTask]) -> dict[str, str]:
 
     That is the one with the same seed, where there is one, and then with the nearest learning rate, as a ratio: a
     rate that starts slowly and ends well is not measured against one that starts fast. Of two as near, the lower.
+    Where no baseline's trial is among them, nobody is measured.
     """
 
     def distance(base: TrialTask, task: TrialTask) -> tuple[bool, float, float]:
@@ -77,7 +99,7 @@ def baseline_of(tasks: Sequence[TrialTask]) -> dict[str, str]:
     return {
         task.name: min(baselines, key=lambda base: distance(base, task)).name
         for task in tasks
-        if not task.is_baseline
+        if baselines and not task.is_baseline
     }
 
 

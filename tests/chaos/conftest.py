@@ -24,27 +24,24 @@ from tests.chaos.plan import Plan
 from tests.chaos.run import can_mount, run_plan
 from tests.s3_server import S3Server
 from tests.sweep.outcomes import numbers
+from tests.sweep.tiny import tiny_with
 
-SWEEP = {
-    "name": "chaos",
-    "data": {"corpus": "synthetic", "synthetic_bytes": 200_000},
-    "model": {"total_params": 100_000, "vocab_size": 600, "context_length": 32},
-    "experiments": [
-        {"name": "base"},
-        {"name": "wide", "glu_expansion": 4.0},
-        {"name": "slow", "learning_rate": 1e-5},
-    ],
-    "training": {"tokens": 60_000, "batch_size": 4, "learning_rate": 6e-3, "checkpoint_seconds": 0.5},
-    "ranking": {
-        "tokens": 60_000,
-        "eval_interval_tokens": 4_000,
-        "kill_rule": {"margin_ppl": 5.0, "window_tokens": 20_000},
-    },
-    "finalists": {"count": 1, "seeds": [0], "eval_interval_tokens": 6_000},
-    "sanity": {"enabled": False},
-    "telemetry": {"tensorboard": False},
-    "cost": {"fixed_usd_per_hour": 100.0, "budget_usd": 1e6},  # dear enough for cents to show
-}
+SWEEP = tiny_with(
+    {
+        "name": "chaos",
+        "training": {"tokens": 60_000, "checkpoint_seconds": 0.5},
+        "ranking": {
+            "tokens": 60_000,
+            "eval_interval_tokens": 4_000,
+            "kill_rule": {"margin_ppl": 5.0, "window_tokens": 20_000},
+        },
+        "finalists": {"count": 1, "seeds": [0], "eval_interval_tokens": 6_000},
+        "evaluation": {"latency_runs": 100},
+        "sanity": {"enabled": False},
+        "telemetry": {"tensorboard": False},
+        "cost": {"fixed_usd_per_hour": 100.0, "budget_usd": 1e6},  # dear enough for cents to show
+    }
+)
 
 
 @dataclass

@@ -196,6 +196,7 @@ class Sweep:
                 "variant": variant,
                 "seed": seed,
                 "status": status,
+                "same_run_as": None,
                 "config_hash": f"{variant}-config".encode().hex().ljust(64, "0"),
                 "tokenizer_hash": f"{planned['vocab_size']:064x}",
                 "git_sha": "0123456789abcdef0123456789abcdef01234567-dirty",

@@ -41,7 +41,7 @@ def test_the_made_up_trials_of_these_tests_are_like_real_ones(embed_sweep: Any) 
     from paramalloc.sweep.tasks import ranking_tasks
 
     plan = make_plan(embed_sweep.config)
-    (task, *_), token_set = ranking_tasks(plan, {}), SimpleNamespace(tokenizer_hash="", train=[0])
+    (task, *_), token_set = ranking_tasks(plan.stages[0], {}), SimpleNamespace(tokenizer_hash="", train=[0])
     data: Any = SimpleNamespace(token_sets={16_000: token_set})
     versions = dict.fromkeys(("git_sha", "torch_version", "ray_version"))
     outcome = Outcome("killed", 0, None, None, None, None, 0.0, None, 0, None)

@@ -12,26 +12,11 @@ import pytest
 import ray
 
 from paramalloc.config import SweepConfig
+from paramalloc.data.prepare import prepare
+from paramalloc.sweep.work import make_sweep_data
 from paramalloc.sweep_file import check_sweep
-
-TINY = {
-    "name": "tiny",
-    "data": {"corpus": "synthetic", "synthetic_bytes": 200_000},
-    "model": {"total_params": 100_000, "vocab_size": 600, "context_length": 32},
-    "experiments": [
-        {"name": "base"},
-        {"name": "wide", "glu_expansion": 4.0},
-        {"name": "slow", "learning_rate": 1e-5},
-    ],
-    "training": {"tokens": 16_000, "batch_size": 4, "learning_rate": 6e-3, "checkpoint_seconds": 0.2},
-    "ranking": {
-        "tokens": 12_000,
-        "eval_interval_tokens": 2_000,
-        "kill_rule": {"margin_ppl": 5.0, "window_tokens": 4_000},
-    },
-    "finalists": {"count": 1, "seeds": [0, 1], "eval_interval_tokens": 4_000},
-    "evaluation": {"latency_runs": 3},
-}
+from tests.sweep.played import PlayedSweep
+from tests.sweep.tiny import tiny_with
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +30,8 @@ def tiny(cache: Path) -> Callable[..., SweepConfig]:
     """`tiny(training={...})` is the tiny sweep with some sections changed."""
 
     def make(**changes: Any) -> SweepConfig:
-        raw = {**TINY, "data": {**TINY["data"], "cache_dir": str(cache)}}
-        for section, values in changes.items():
-            raw[section] = {**raw.get(section, {}), **values} if isinstance(values, dict) else values
-        return check_sweep(raw)
+        raw = tiny_with(changes)
+        return check_sweep(raw | {"data": {**raw["data"], "cache_dir": str(cache)}})
 
     return make
 
@@ -60,3 +43,21 @@ def local_ray() -> Iterator[None]:
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def played(tmp_path: Path, tiny: Callable[..., SweepConfig]) -> Callable[..., PlayedSweep]:
+    """`played(ranking={...})` is a ranking of the tiny sweep whose trials the test plays."""
+
+    def make(**changes: Any) -> PlayedSweep:
+        config = tiny(**changes)
+        tokens = prepare(config.data, config.model.vocab_size, lambda text: None)
+        data = make_sweep_data({config.model.vocab_size: tokens}, config.model.vocab_size, 2_000)
+        return PlayedSweep(config, tmp_path / "results", data)
+
+    return make
+
+
+@pytest.fixture
+def sweep(played: Callable[..., PlayedSweep]) -> PlayedSweep:
+    return played()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paramalloc.files import read_json, read_jsonl
-from paramalloc.results import FINALISTS, MEASURED_FIELDS, RANKING, ResultsFolder
+from paramalloc.results import MEASURED_FIELDS, ResultsFolder
 
 
 def without_measurements(value: Any) -> Any:
@@ -17,13 +17,13 @@ def without_measurements(value: Any) -> Any:
 def numbers(folder: ResultsFolder) -> dict[str, Any]:
     """All that a sweep found out: metrics, curves and decisions, without what measures the machine or the day."""
     found: dict[str, Any] = {}
-    for stage in (RANKING, FINALISTS):
-        for trial in folder.trials(stage):
-            found[f"{stage}/{trial.name}"] = without_measurements(read_json(trial.metrics))
-            found[f"{stage}/{trial.name}/history"] = without_measurements(read_jsonl(trial.history))
+    for path in sorted(folder.root.glob("*/*/metrics.json")):
+        trial = folder.trial(path.parent.parent.name, path.parent.name)
+        found[f"{trial.stage}/{trial.name}"] = without_measurements(read_json(trial.metrics))
+        found[f"{trial.stage}/{trial.name}/history"] = without_measurements(read_jsonl(trial.history))
     for row in read_jsonl(folder.decisions):
         row.pop("time")
         if row["decision"] == "winner":  # which rests on latency and memory too
             row = {"improvement": [comparison["improvement"] for comparison in row["comparisons"]]}
-        found[f"{row.get('decision', 'winner')}/{row.get('trial', '')}"] = row
+        found[f"{row.get('decision', 'winner')}/{row.get('stage', '')}/{row.get('trial', '')}"] = row
     return found

@@ -28,20 +28,12 @@ from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.outlook import look_ahead
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.stopped import EXIT_BUDGET_REACHED, BudgetReachedError
+from paramalloc.sweep.stopping import NeverStop
 from paramalloc.sweep.tasks import ranking_tasks
 from paramalloc.sweep.work import SweepData, make_sweep_data
 from tests.sweep.outcomes import numbers
+from tests.sweep.tiny import STARTED, VERSIONS
 
-VERSIONS = {"git_sha": None, "torch_version": "2", "ray_version": "2"}
-STARTED = {
-    "kind": "started",
-    "device": "cpu",
-    "precision": "fp32",
-    "resumed_at_tokens": 0,
-    "history": [],
-    "node": "n1",
-    "share": 1.0,
-}
 USD = st.floats(0, 100)
 
 
@@ -76,12 +68,14 @@ class Played:
         self.journal = Journal(self.folder, config.cost, self.said.append, clock=lambda: self.now)
         self.journal.bill(ledger.node_up, node="n1", kind="head", gpus=0.0, cpus=1.0)
         plan = make_plan(config)
-        self.recorder = StageRecorder(self.folder, plan, ranking_tasks(plan, {}), data, self.journal, None, VERSIONS)
-        self.journal.look_ahead = lambda: look_ahead(plan, self.recorder.trials.values(), promoted=False)
+        self.recorder = StageRecorder(
+            self.folder, plan, ranking_tasks(plan.stages[0], {}), data, self.journal, NeverStop(), VERSIONS
+        )
+        self.journal.look_ahead = lambda: look_ahead(plan, self.recorder.trials.values(), {RANKING})
         self.guard = BudgetGuard(self.journal, clock=lambda: self.now)
 
     def begin(self, trial: str) -> None:
-        self.recorder.receive(trial, STARTED)
+        self.recorder.receive(trial, STARTED | {"share": 1.0})
 
     def evaluate(self, trial: str, tokens: int, seconds: float) -> None:
         """The trial gets there in `seconds`."""
@@ -188,7 +182,7 @@ def test_a_warning_comes_once_and_the_end_of_the_budget_stops_what_runs(play: Ca
 LATE = {"name": "late", "glu_expansion": 2.0}
 SMALL: dict[str, Any] = {
     "experiments": [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}],
-    "ranking": {"tokens": 24_000, "kill_rule": {"enabled": False}},
+    "ranking": {"tokens": 24_000, "stop": "none"},
     "finalists": {"count": 1, "seeds": [0]},
     "sanity": {"enabled": False},
 }

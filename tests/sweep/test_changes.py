@@ -35,8 +35,10 @@ def test_what_no_number_depends_on_is_taken_over_and_reopens_nothing(sections: d
     assert len(changes.taken_over) == 1
 
 
-@pytest.mark.parametrize("sections", [{"finalists": {"count": 3}}, {"finalists": {"seeds": [0, 1, 2, 3]}}])
-def test_more_finalists_or_seeds_reopen_the_decisions(sections: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "sections", [{"finalists": {"count": 3}}, {"finalists": {"seeds": [0, 1, 2, 3]}}, {"ranking": {"audit": True}}]
+)
+def test_more_finalists_seeds_or_an_audit_reopen_the_decisions(sections: dict[str, Any]) -> None:
     changes = compare(sweep(), sweep(**sections))
     assert (changes.refused, changes.reopens) == ((), True)
 
@@ -49,6 +51,44 @@ def test_a_new_experiment_is_taken_over_and_a_changed_or_missing_one_is_refused(
     assert compare(sweep(), sweep(experiments=EXPERIMENTS[:1])).refused == (
         "experiments.wide: {'glu_expansion': 4.0} -> unset",
     )
+
+
+STAGES: list[dict[str, Any]] = [
+    {"name": "embed", "experiments": EXPERIMENTS},
+    {"name": "glu", "builds_on": "embed", "experiments": [{"name": "glu4x", "glu_expansion": 4.0}]},
+]
+MORE = {"name": "more", "glu_expansion": 3.0}
+
+
+def runbook(*stages: dict[str, Any]) -> SweepConfig:
+    return check_sweep({"name": "t", "stages": stages})
+
+
+def test_a_runbook_may_grow_at_its_end() -> None:
+    longer = {"name": "vocab", "builds_on": "glu", "experiments": [{"name": "v8k", "vocab_size": 8_000}]}
+    grown = STAGES[1] | {"experiments": [*STAGES[1]["experiments"], MORE]}
+    changes = compare(runbook(*STAGES), runbook(STAGES[0], grown, longer))
+    assert (changes.refused, changes.reopens) == ((), True)
+    assert changes.taken_over == ("stages.glu.experiments: more is new", "stages: vocab is new")
+
+
+@pytest.mark.parametrize(
+    ("stages", "refused"),
+    [
+        ([STAGES[0] | {"experiments": [*EXPERIMENTS, MORE]}, STAGES[1]], "stages.embed.experiments.more"),
+        ([STAGES[0], {key: value for key, value in STAGES[1].items() if key != "builds_on"}], "stages.glu.builds_on"),
+        (STAGES[:1], "stages.glu.experiments.glu4x"),
+        ([STAGES[0] | {"baseline": "wide"}, STAGES[1]], "stages.embed.baseline"),
+        ([{"name": "first", "experiments": [MORE]}, *STAGES], "stages.embed.order"),
+    ],
+)
+def test_what_others_may_be_built_on_is_not_changed_any_more(stages: list[dict[str, Any]], refused: str) -> None:
+    assert any(each.startswith(refused) for each in compare(runbook(*STAGES), runbook(*stages)).refused)
+
+
+def test_an_experiment_that_is_enabled_counts_as_new() -> None:
+    now = sweep(experiments=[*EXPERIMENTS, MORE])
+    assert compare(sweep(experiments=[*EXPERIMENTS, MORE | {"enabled": False}]), now) == compare(sweep(), now)
 
 
 @pytest.mark.parametrize(

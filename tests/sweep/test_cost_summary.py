@@ -115,10 +115,10 @@ def test_finalists_that_are_not_chosen_yet_are_reserved_for_and_then_known_by_na
     }
     assert finalist_reserve(plan) == reserve
     ranked = [trial(RANKING, "base", 12_032, done=True), trial(RANKING, "wide", 2_048, done=False)]
-    outlook = look_ahead(plan, [*ranked, trial(RANKING, "slow", 4_096, done=True)], promoted=False)
+    outlook = look_ahead(plan, [*ranked, trial(RANKING, "slow", 4_096, done=True)], {RANKING})
     assert outlook.remaining_tokens == {(RANKING, "wide"): 9_984} | reserve
     assert outlook.reserved == reserve.keys()
     assert outlook.budget_tokens == {(RANKING, name): 12_032 for name in ("base", "wide", "slow")}
-    known = look_ahead(plan, [*ranked, trial(FINALISTS, "base-seed0", 0, done=False)], promoted=True)
+    known = look_ahead(plan, [*ranked, trial(FINALISTS, "base-seed0", 0, done=False)], {RANKING, FINALISTS})
     assert known.remaining_tokens == {(RANKING, "wide"): 9_984, (FINALISTS, "base-seed0"): 12_032}
     assert not known.reserved

@@ -190,7 +190,7 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_stops_no_other(
             {"name": "explosive", "learning_rate": 1e30},
             {"name": "wide", "glu_expansion": 4.0},
         ],
-        ranking={"kill_rule": {"enabled": False}},
+        ranking={"stop": "none"},
         finalists={"seeds": [0]},
         sanity={"enabled": False},
     )

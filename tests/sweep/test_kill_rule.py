@@ -112,7 +112,7 @@ def test_points_past_the_last_of_a_finished_baseline_are_judged_by_that() -> Non
     judge = rule(window=250)
     feed(judge, "base", curve(20, 10))
     assert feed(judge, "odd", [(250, 30.0), (510, 30.0)]) == []
-    (kill,) = judge.baseline_ended("base")
+    (kill,) = judge.ended("base")
     assert (kill.tokens, kill.baseline_ppl) == (510, 10)
 
 
@@ -140,4 +140,4 @@ def test_each_trial_is_measured_against_its_own_baseline_run() -> None:
     assert judge.kills == {}  # the baseline's other run, at 50, is no measure for `high`
     kills = feed(judge, "base-high", curve(10, 10, 10))
     assert [(kill.trial, kill.baseline) for kill in kills] == [("high", "base-high")]
-    assert judge.baseline_ended("base-low") == []
+    assert judge.ended("base-low") == []

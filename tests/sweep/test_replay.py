@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from paramalloc.sweep.asha import SuccessiveHalving
+from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.recorded_curves import RecordedRun, Recording
-from paramalloc.sweep.replay import MarginRule, draw_arms, judge, replay, run_through
+from paramalloc.sweep.replay import draw_arms, judge, replay, run_through
 from paramalloc.sweep.stopping import NeverStop
 
 
@@ -24,8 +25,8 @@ LATE_BLOOMER = arm("late", 12, 11, 9, 3)
 ARMS = [BASE, GOOD, BAD, LATE_BLOOMER]
 
 
-def margin(arms: Sequence[RecordedRun]) -> MarginRule:
-    return MarginRule({each.name: arms[0].name for each in arms[1:]}, margin_ppl=1, window_tokens=10)
+def margin(arms: Sequence[RecordedRun]) -> KillRule:
+    return KillRule({each.name: arms[0].name for each in arms[1:]}, margin_ppl=1, window_tokens=10)
 
 
 def test_without_a_rule_all_is_trained_and_nothing_lost() -> None:

@@ -19,7 +19,7 @@ def test_a_list_of_learning_rates_is_a_trial_each_and_a_single_one_keeps_the_var
     plan = plan_of(
         {"name": "wide", "glu_expansion": 4.0, "learning_rate": 5e-4}, {"name": "base"}, learning_rate=[1e-3, 4e-3]
     )
-    tasks = ranking_tasks(plan, {})
+    tasks = ranking_tasks(plan.stages[0], {})
     assert [(task.name, task.variant, task.run.learning_rate, task.is_baseline) for task in tasks] == [
         ("base@lr0.001", "base", 1e-3, True),
         ("base@lr0.004", "base", 4e-3, True),
@@ -29,7 +29,9 @@ def test_a_list_of_learning_rates_is_a_trial_each_and_a_single_one_keeps_the_var
 
 def test_auto_takes_what_was_suggested_for_the_variant() -> None:
     plan = plan_of({"name": "base"}, {"name": "wide", "glu_expansion": 4.0}, learning_rate="auto")
-    rates = {task.variant: task.run.learning_rate for task in ranking_tasks(plan, {"base": 2e-3, "wide": 3e-3})}
+    rates = {
+        task.variant: task.run.learning_rate for task in ranking_tasks(plan.stages[0], {"base": 2e-3, "wide": 3e-3})
+    }
     assert rates == {"base": 2e-3, "wide": 3e-3}
 
 
@@ -39,7 +41,7 @@ def test_a_trial_is_measured_against_the_baseline_at_the_nearest_rate() -> None:
         {"name": "wide", "glu_expansion": 4.0, "learning_rate": [1e-4, 2e-3, 3e-3]},
         learning_rate=[4e-3, 1e-3],
     )
-    assert baseline_of(ranking_tasks(plan, {})) == {
+    assert baseline_of(ranking_tasks(plan.stages[0], {})) == {
         "wide@lr0.0001": "base@lr0.001",
         "wide@lr0.002": "base@lr0.001",  # as near to 0.004, as a ratio: the lower one
         "wide@lr0.003": "base@lr0.004",

@@ -57,7 +57,7 @@ def reports(
 
 
 def task_of(config: SweepConfig, name: str) -> TrialTask:
-    return next(task for task in ranking_tasks(make_plan(config), {}) if task.name == name)
+    return next(task for task in ranking_tasks(make_plan(config).stages[0], {}) if task.name == name)
 
 
 def test_a_trial_reports_its_start_each_evaluation_and_its_scores(

@@ -1,0 +1,60 @@
+"""The plan for a person: shapes of every stage, then tokens, steps, epochs and FLOPs, then warnings.
+
+Always holds: it prints what `paramalloc.plan` has worked out, and nothing of its own.
+`python tune_main.py SWEEP.yaml --plan`.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from paramalloc.allocation import flops_per_token, print_param_table
+from paramalloc.plan import CorpusSize, Plan, epochs, rates_tried, stage_in_words, warnings
+from paramalloc.results import FINALISTS
+
+
+def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
+    """The plan for a person: shapes and parameters, then tokens, steps and epochs, then warnings."""
+    config = plan.config
+    console.print(f"[bold]{config.name}[/]: {len(plan.variants)} variants, baseline {plan.baseline.name}")
+    for stage in plan.stages:
+        if len(plan.stages) > 1:
+            console.print(stage_in_words(stage), highlight=False, soft_wrap=True)
+        print_param_table({item.name: item.shape for item in stage.variants}, console)
+        console.print()
+    console.print(_budget_table(plan, size))
+    console.print()
+    about = "~" if size.estimated else ""
+    console.print(
+        f"corpus {config.data.corpus}: "
+        + ", ".join(f"{about}{tokens:,} tokens at V={size_}" for size_, tokens in size.train_tokens.items())
+        + (" (estimated until the text is prepared)" if size.estimated else "")
+        + f"; at most {plan.most_challengers + 1} finalists x {len(config.finalists.seeds)} seeds"
+    )
+    for warning in warnings(plan, size):
+        console.print(f"[yellow]warning:[/] {warning}")
+
+
+def _budget_table(plan: Plan, size: CorpusSize) -> Table:
+    """A row per variant and stage; `most runs` is what the final costs should the variant be promoted."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    headers = ("variant", "stage", "most runs", "Mtokens", "steps", "tokens/step", "epochs", "FLOPs")
+    for index, header in enumerate(headers):
+        table.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
+    about = "~" if size.estimated else ""
+    seeds = len(plan.config.finalists.seeds)
+    for ranking, item in [(stage.name, item) for stage in plan.stages for item in stage.variants]:
+        for name, run, runs in ((ranking, item.ranking, rates_tried(item)), (FINALISTS, item.final, seeds)):
+            tokens = run.total_tokens
+            table.add_row(
+                item.name if name == ranking else "",
+                name,
+                str(runs),
+                f"{tokens / 1e6:,.2f}",
+                f"{run.total_steps:,}",
+                f"{run.step_tokens:,}",
+                f"{about}{epochs(run, size):.2f}",
+                f"{flops_per_token(item.shape) * tokens:.2e}",
+            )
+    return table

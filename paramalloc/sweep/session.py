@@ -1,0 +1,108 @@
+"""One session of a sweep: Ray, the machines and the budget, and training whatever tasks it is given.
+
+Always holds: Ray is started by the first that has something to run; trials are billed and watched from then on.
+`with Session(...) as session: recorder = session.train(plan, tasks, rule, retry_failed=True)`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from paramalloc.plan import Plan
+from paramalloc.provenance import git_sha
+from paramalloc.results import FAILED, ResultsFolder
+from paramalloc.sweep.budget import BudgetGuard
+from paramalloc.sweep.display import Display
+from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.nodes import NodeWatch
+from paramalloc.sweep.price_watch import PriceWatch
+from paramalloc.sweep.ray_session import Cluster, is_cluster, ray_session
+from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.runner import run_stage
+from paramalloc.sweep.stopped import SweepStoppedError
+from paramalloc.sweep.stopping import StoppingRule
+from paramalloc.sweep.tasks import TrialTask
+from paramalloc.sweep.trial_state import TrialState
+from paramalloc.sweep.work import SweepData
+
+
+class Session:
+    """What all stages share. `stages`: the recorders of those that have begun, in their order."""
+
+    def __init__(
+        self, data: SweepData, folder: ResultsFolder, journal: Journal, display: Display, verbose: bool
+    ) -> None:
+        self.data, self.folder, self.journal = data, folder, journal
+        self.display, self.verbose = display, verbose
+        self.versions = {
+            "git_sha": git_sha(Path(__file__).parent),
+            "torch_version": importlib.metadata.version("torch"),
+            "ray_version": importlib.metadata.version("ray"),
+        }
+        self.guard = BudgetGuard(journal)
+        self.stages: list[StageRecorder] = []
+        self._cluster: tuple[Cluster, NodeWatch] | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def trials(self) -> list[TrialState]:
+        return [trial for recorder in self.stages for trial in recorder.trials.values()]
+
+    @property
+    def failed(self) -> list[str]:
+        return [trial.task.name for trial in self.trials if trial.status == FAILED]
+
+    def cluster(self) -> tuple[Cluster, NodeWatch]:
+        """Ray and its machines, started now where they are not."""
+        if self._cluster is None:
+            cluster = self._stack.enter_context(ray_session(self.verbose))
+            gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ""
+            where = f"dashboard http://{cluster.dashboard}" if cluster.dashboard else "no dashboard"
+            self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")
+            prices = self._stack.enter_context(PriceWatch(self.journal))
+            nodes = NodeWatch(self.journal, agents=is_cluster(), prices=prices)
+            self._stack.callback(nodes.close)
+            self._cluster = cluster, nodes
+        return self._cluster
+
+    def train(self, plan: Plan, tasks: list[TrialTask], rule: StoppingRule, retry_failed: bool) -> StageRecorder:
+        """Train what is missing of one stage, and return what is known of all of it.
+
+        Errors: SweepStoppedError when two trials broke down in the same way; BudgetReachedError.
+        """
+        recorder = StageRecorder(
+            self.folder,
+            plan,
+            tasks,
+            self.data,
+            self.journal,
+            rule,
+            self.versions,
+            changed=self.display.refresh,
+            retry_failed=retry_failed,
+        )
+        self.stages.append(recorder)
+        while (
+            recorder.missing and not recorder.hopeless
+        ):  # again where the budget allows more than it first seemed to
+            names = self.guard.admit(recorder)
+            cluster, nodes = self.cluster()
+            self.display.show(recorder)
+            try:
+                run_stage(recorder, names, self.data, cluster, nodes, self.guard)
+            finally:
+                self.display.end_stage()
+        if recorder.epidemic:
+            raise SweepStoppedError(f"the sweep stops, since another trial would fare no better: {recorder.epidemic}")
+        return recorder

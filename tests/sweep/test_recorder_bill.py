@@ -1,0 +1,66 @@
+"""What the recorder bills: work that was lost, attempts that a dead driver left open, verdicts that came late."""
+
+from __future__ import annotations
+
+import pytest
+
+from cost.ledger import heartbeat
+from tests.sweep.played import PlayedSweep, play, row
+
+
+def test_a_notice_costs_nothing_and_a_lost_worker_what_came_after_the_state_that_was_kept(sweep: PlayedSweep) -> None:
+    called = {"kind": "preempted", "reason": "spot notice", "by_notice": True, "step": 16, "tokens": 2_048}
+    sweep.begin("base")
+    sweep.recorder.receive("base", called)
+    sweep.recorder.lost("base", "called back", set())
+    sweep.begin("base", resumed_at_tokens=2_048)
+    sweep.evaluate("base", 4_000, 10.0)
+    sweep.evaluate("base", 6_000, 10.0)
+    sweep.recorder.lost("base", "it died", set())
+    sweep.begin("base", resumed_at_tokens=5_000, history=[row(2_000, 10.0), row(4_000, 10.0)])
+    play(sweep, "base", 10.0, range(6_000, 14_000, 2_000))
+    sweep.finish("base")
+    ends = [event["lost_seconds"] for event in sweep.events("trial_end")]
+    (first,) = sweep.events("trial_preempted")
+    (death,) = sweep.events("trial_lost")
+    assert first["tokens"] == 2_048
+    assert ends[0] == 0.0
+    # Half of the way from 4,000 to 6,000 tokens was kept, and all up to there.
+    assert 0.5 <= ends[1] < death["time"] - first["time"]
+    assert sweep.metrics("base")["lost_seconds"] == ends[1]
+    assert sweep.metrics("base")["preemptions"] == 2
+    bill = sweep.journal.cost_summary()
+    assert bill["by_use"]["lost_to_preemption"]["node_seconds"] > 0
+    assert sweep.history("base") == [2_000, 4_000, *range(6_000, 14_000, 2_000)]
+
+
+def test_what_a_dead_driver_left_open_is_billed_as_lost_from_the_state_that_was_kept(sweep: PlayedSweep) -> None:
+    sweep.begin("base")
+    play(sweep, "base", 10.0, range(2_000, 8_000, 2_000))
+    sweep.journal.bill(heartbeat)
+    ended = sweep.journal.clock() - 1
+    sweep.again()
+    sweep.begin("base", resumed_at_tokens=2_000, history=[row(2_000, 10.0)])
+    began, (end,) = sweep.events("trial_start")[0]["time"], sweep.events("trial_end")
+    assert end["session"] == sweep.events("session_start")[0]["session"]
+    assert end["lost_seconds"] == pytest.approx(ended - began - 2)  # 2,000 tokens at a thousand per second were kept
+
+
+def test_what_was_billed_as_useful_is_billed_as_killed_after_a_late_verdict(sweep: PlayedSweep) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0)
+    sweep.finish("wide")
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    (line,) = [line for line in sweep.journal.cost_summary()["by_trial"] if line["trial"] == "wide"]
+    assert line["status"] == "killed"
+    assert set(line["by_use"]) == {"killed_by_rule"}
+
+
+def test_an_attempt_that_an_earlier_driver_ended_in_order_is_not_billed_again(sweep: PlayedSweep) -> None:
+    sweep.begin("base")
+    sweep.evaluate("base", 2_000, 10.0)
+    sweep.recorder.interrupted("base")
+    sweep.again()
+    sweep.begin("base", resumed_at_tokens=2_000, history=[row(2_000, 10.0)])
+    assert len(sweep.events("trial_end")) == 1
