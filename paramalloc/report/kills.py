@@ -44,7 +44,11 @@ class KilledTrial:
 def killed_trials(results: SweepResults) -> list[KilledTrial]:
     """Every kill by the margin, in the order they were decided."""
     trials = {(trial.stage, trial.name): trial for trial in results.trials}
-    audits = {(row.get("stage"), row.get("trial")): row for row in results.decisions if row["decision"] == AUDIT}
+    audits = {  # `of_stage`: the audit's run is in a stage of its own
+        (row.get("of_stage", row["stage"]), row["trial"]): row
+        for row in results.decisions
+        if row["decision"] == AUDIT
+    }
     return [
         KilledTrial(
             trial=row["trial"],

@@ -113,7 +113,8 @@ def test_a_kill_is_told_with_its_curve_margin_and_savings(killed: Any) -> None:
 @pytest.mark.parametrize(("right", "word"), [(True, "right"), (False, "**wrong**")])
 def test_an_audit_tells_whether_a_kill_was_right(killed: Any, right: bool, word: str) -> None:
     text = "emb25 was run on to its end: 310.0 against 300.0 of emb35"
-    audit = {"decision": "audit", "stage": RANKING, "trial": "emb25", "variant": "emb25", "dev_ppl": 310.0}
+    where = {"stage": "audit", "of_stage": RANKING} if right else {"stage": RANKING}
+    audit = {"decision": "audit", **where, "trial": "emb25", "variant": "emb25", "dev_ppl": 310.0}
     append_jsonl(killed.folder.decisions, audit | {"baseline_dev_ppl": 300.0, "kill_was_right": right, "text": text})
     _, table, note, _ = kills_section(load_results(killed.folder), "")
     assert table.splitlines()[-1].endswith(f"| {word} |")
