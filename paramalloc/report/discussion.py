@@ -51,8 +51,9 @@ def _noise(variants: list[VariantResult]) -> Iterator[str]:
         least = minimum_detectable_effect(SeedNoise(fit.seed_sd, fit.df), seeds, challengers)
         yield (
             f"The same variant's perplexity varies by {percent(fit.seed_sd)} from seed to seed (sd, "
-            f"{count_of(fit.df, 'degree')} of freedom). With {count_of(seeds, 'seed')} a true improvement has to be about {percent(least, 0)} to "
-            f"be found in {percent(POWER, 0)} of such sweeps; a smaller one is more easily missed."
+            f"{count_of(fit.df, 'degree')} of freedom). With {count_of(seeds, 'seed')} a true improvement has to be "
+            f"about {percent(least, 0)} to be found in {percent(POWER, 0)} of such sweeps; a smaller one is more "
+            "easily missed."
         )
 
 
