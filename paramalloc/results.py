@@ -4,14 +4,15 @@ Always holds: names are relative to one root (`results/<sweep>`), nothing here r
 other module spells a result file name. Layout:
 
     sweep.yaml plan.json DATASET_MANIFEST.json tokenizer-<vocab_size>.json decisions.jsonl events.jsonl
-    environment.json code.diff COST_SUMMARY.json .lock .copy
-    results_summary.csv REPORT.md RESULTS.md MODEL_CARD.md report.html bundle.zip figures/
+    environment.json code.diff COST_SUMMARY.json
+    results_summary.csv REPORT.md RESULTS.md MODEL_CARD.md report.html bundle.zip figures/ .lock .copy
     badges/ cost.svg progress.svg
     sanity/ overfit-<variant>.json lr_find-<variant>.json <check>.error.txt
     <stage>/<trial>/ config.yaml metrics.json history.jsonl error.txt checkpoint/ tensorboard/ export/
 
 Stages with trials: noise, then ranking or those that a runbook names, audit, finalists.
-A comparison of several sweeps: COMPARISON.md comparison.html comparison.csv figures/
+
+A comparison of several sweeps has COMPARISON.md comparison.html comparison.csv figures/
 """
 
 from __future__ import annotations

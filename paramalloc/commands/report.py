@@ -29,15 +29,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from paramalloc.report import build_report
     from paramalloc.report.compare import build_comparison, default_out
 
-    folders = [
-        ResultsFolder(fetch_results(name) if name.startswith("s3://") else Path(name)) for name in options.results
-    ]
-    if len({folder.root.resolve() for folder in folders}) < len(folders):
-        raise UserError("RESULTS", "the same folder twice", "give each folder once")
-    if options.out and len(folders) == 1:
-        raise UserError("--out", f"'{options.out}' with one folder", "a report goes into its results folder")
-    if options.out and ResultsFolder(options.out).sweep.exists():
-        raise UserError("--out", f"'{options.out}', the results of a sweep", "give another folder")
+    _require_sense(options.results, options.out)
+    folders = [ResultsFolder(fetch_results(name) if _is_stored(name) else Path(name)) for name in options.results]
     for folder in folders:
         build_report(folder)
         console.print(f"report: {folder.report}", markup=False, highlight=False, soft_wrap=True)
@@ -45,3 +38,18 @@ def run(options: argparse.Namespace, console: Console) -> None:
         out = ComparisonFolder(options.out or default_out(folders))
         build_comparison(folders, out)
         console.print(f"comparison: {out.page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _require_sense(names: list[str], out: Path | None) -> None:
+    """Errors: UserError before anything is fetched or written."""
+    places = {name if _is_stored(name) else str(Path(name).resolve()) for name in names}
+    if len(places) < len(names):
+        raise UserError("RESULTS", "the same folder twice", "give each folder once")
+    if out and len(names) == 1:
+        raise UserError("--out", f"'{out}' with one folder", "a report goes into its results folder")
+    if out and ResultsFolder(out).sweep.exists():
+        raise UserError("--out", f"'{out}', the results of a sweep", "give another folder")
+
+
+def _is_stored(name: str) -> bool:
+    return name.startswith("s3://")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from cost.report import is_free, projection_lines, saving_lines
 from cost.series import Samples, price_samples
 from paramalloc.report.blocks import bullets, markdown_table
-from paramalloc.report.formats import DASH, hours, listed, millions, percent, usd
+from paramalloc.report.formats import DASH, hours, listed, millions, percent, sentence, usd
 from paramalloc.report.load import Json, SweepResults
 
 BUDGET_EVENTS = ("budget_warning", "budget_hold", "budget_stop")
@@ -44,9 +44,8 @@ def cost_in_short(results: SweepResults) -> list[str]:
     uses = sorted(cost["by_use"].items(), key=lambda item: -item[1]["node_seconds"])
     shares = [f"{_amount(line, cost)[-1]} {use.replace('_', ' ')}" for use, line in uses if line["node_seconds"]]
     of_time = f"Of the node time: {listed(shares)}." if shares else ""
-    said = [line.rstrip(".") + "." for line in saving_lines(cost)]
-    said += [row["text"].rstrip(".") + "." for row in results.events if row["event"] in BUDGET_EVENTS]
-    return ["## Cost", " ".join([_total(cost), of_time, *(f"{line[0].upper()}{line[1:]}" for line in said)])]
+    said = [*saving_lines(cost), *(r["text"] for r in results.events if r["event"] in BUDGET_EVENTS)]
+    return ["## Cost", " ".join([_total(cost), of_time, *map(sentence, said)])]
 
 
 def _total(cost: Json) -> str:

@@ -11,14 +11,14 @@ from paramalloc.report.findings import mishaps
 from paramalloc.report.formats import DASH, listed, percent, ratio
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.variants import VariantResult
-from paramalloc.sweep.decisions import AUDIT, KILL, LEARNING_RATE, NOISE, STAGE_WINNER
+from paramalloc.sweep.decisions import KILL, LEARNING_RATE, NOISE, STAGE_WINNER
 from paramalloc.sweep.selection import Comparison
 
 
 def decisions_section(results: SweepResults, variants: list[VariantResult]) -> list[str]:
     """Heading, a line for each decision, and each challenger against the baseline once there is a verdict."""
     rates = [f"{row['reason']} (taken)" for row in results.decisions if row["decision"] == LEARNING_RATE]
-    said = [*rates, *_of_stages(results), *mishaps(results)]
+    said = [*rates, *_on_the_way(results), *mishaps(results)]
     promotion = results.decided("promote")
     if promotion:
         said.append(f"finalists: {listed(promotion['variants'])} ({promotion['reason']})")
@@ -27,9 +27,9 @@ def decisions_section(results: SweepResults, variants: list[VariantResult]) -> l
     return ["## Decisions", bullets(said), *_effects(results, comparisons, winner)]
 
 
-def _of_stages(results: SweepResults) -> list[str]:
-    """Noise, kills, the winners of stages, and the audit, in the order in which they were decided."""
-    said = [row["text"] for row in results.decisions if row["decision"] in (NOISE, KILL, STAGE_WINNER, AUDIT)]
+def _on_the_way(results: SweepResults) -> list[str]:
+    """Noise, kills and the winners of stages, in the order they were decided."""
+    said = [row["text"] for row in results.decisions if row["decision"] in (NOISE, KILL, STAGE_WINNER)]
     if not any(row["decision"] == KILL for row in results.decisions):
         off = "" if results.config.ranking.stop != "none" else ": no rule was to stop any"
         said.append(f"no variant has been killed{off}")

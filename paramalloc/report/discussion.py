@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from paramalloc.report.blocks import bullets
 from paramalloc.report.budgets_section import at_equal_budgets, finalist_runs
-from paramalloc.report.formats import count_of, listed, percent, significant
+from paramalloc.report.formats import count_of, listed, percent, sentence, significant
 from paramalloc.report.kills import killed_trials
 from paramalloc.report.load import SweepResults
 from paramalloc.report.variants import VariantResult
@@ -50,9 +50,10 @@ def _noise(variants: list[VariantResult]) -> Iterator[str]:
     if fit.seed_sd and seeds and challengers:
         least = minimum_detectable_effect(SeedNoise(fit.seed_sd, fit.df), seeds, challengers)
         yield (
-            f"The same variant's perplexity varies by {percent(fit.seed_sd)} from seed to seed (sd, {fit.df} degrees "
-            f"of freedom). With {count_of(seeds, 'seed')} a true improvement has to be about {percent(least, 0)} to "
-            f"be found in {percent(POWER, 0)} of such sweeps; a smaller one is more easily missed."
+            f"The same variant's perplexity varies by {percent(fit.seed_sd)} from seed to seed (sd, "
+            f"{count_of(fit.df, 'degree')} of freedom). With {count_of(seeds, 'seed')} a true improvement has to be "
+            f"about {percent(least, 0)} to be found in {percent(POWER, 0)} of such sweeps; a smaller one is more "
+            "easily missed."
         )
 
 
@@ -101,4 +102,4 @@ def _kills(results: SweepResults) -> Iterator[str]:
     audited = [kill for kill in killed_trials(results) if kill.audit]
     for kill in audited:
         assert kill.audit is not None
-        yield kill.audit["text"].rstrip(".") + "."
+        yield sentence(kill.audit["text"])

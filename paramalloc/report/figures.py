@@ -27,7 +27,8 @@ from paramalloc.results import KILLED, ResultsFolder
 from paramalloc.sweep.selection import Comparison
 
 _RATES_CAPTION = (
-    "dev loss after the ranking against learning rate; rings: each variant's best; crosses: runs that did not finish"
+    "dev loss after the ranking against learning rate, a panel for each variant; rings: its best; "
+    "crosses: runs that did not finish"
 )
 _CHECK_CAPTIONS = {
     "overfit": "memorizing a little text: loss against optimiser steps",

@@ -87,6 +87,11 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def sentence(text: str) -> str:
+    """With a capital at its beginning and a full stop at its end."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
 def _exponent(value: float, digits: int = 16) -> int:
     """The power of ten of the first digit, once rounded to so many: 1 for 9.996 at three."""
     return math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}")))) if value else 0

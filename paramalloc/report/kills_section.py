@@ -6,7 +6,7 @@ Always holds: nothing is said of a kill's rightness but by an audit, a killed tr
 from __future__ import annotations
 
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import DASH, count_of, millions, percent, significant, usd
+from paramalloc.report.formats import DASH, count_of, millions, percent, sentence, significant, usd
 from paramalloc.report.kills import KilledTrial, killed_trials
 from paramalloc.report.load import SweepResults
 
@@ -47,6 +47,6 @@ def _note(results: SweepResults, killed: list[KilledTrial]) -> str:
     if known and planned:
         share = percent(sum(known) / planned)
         said.append(f"{count_of(len(killed), 'kill')} spared {millions(sum(known))} tokens, {share} of all planned.")
-    audits = [kill.audit["text"].rstrip(".") + "." for kill in killed if kill.audit]
+    audits = [sentence(kill.audit["text"]) for kill in killed if kill.audit]
     said += audits or ["No killed trial was run on to its end, so whether a kill was right is not known."]
     return " ".join([*said, "Perplexities are on the slice of dev, at equal tokens."])

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paramalloc.report.load import SweepResults
 from paramalloc.report.style import Look, few_round_ticks, new_figure, plain_ticks, short_name
 from paramalloc.report.variants import VariantResult
 from paramalloc.results import FINISHED, JUDGED_BY
+
+_COLUMNS = 3
+_PANEL_INCHES, _FRAME_INCHES = 1.05, 0.6
 
 
 @dataclass(frozen=True)
@@ -67,37 +72,60 @@ def edge_warnings(searches: list[RateSearch]) -> list[str]:
 
 
 def draw_rates(searches: list[RateSearch], looks: dict[str, Look]) -> Figure | None:
-    """Dev loss at the end of the ranking against learning rate, a ring around each variant's best.
+    """Dev loss at the end of the ranking against learning rate: a panel for each variant, the others faint behind.
 
-    A run without a final score is a cross at the upper edge. None where no run has finished.
+    A ring is around each variant's best; a run without a final score is a cross at the upper edge. None where no run
+    has finished.
     """
     losses = [loss for search in searches for loss in search.losses.values()]
     if not losses:
         return None
-    figure = new_figure(2.7 + 0.14 * math.ceil(len(searches) / 3))
-    axes = figure.subplots()
-    axes.set_xscale("log")
+    columns = min(len(searches), _COLUMNS)
+    rows = math.ceil(len(searches) / columns)
+    figure = new_figure(_FRAME_INCHES + _PANEL_INCHES * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, search in zip_longest(panels.flat, searches):
+        if search is None:
+            axes.set_axis_off()
+            continue
+        for other in searches:
+            axes.plot(*_curve(other), color="#bbbbbb", lw=0.7, zorder=1)
+        _draw_search(axes, search, looks[search.variant])
+        axes.set_title(short_name(search.variant))
+    _scale(panels[0, 0], searches, losses)
+    for axes in panels[:, 1:].flat:
+        axes.tick_params(axis="y", left=False)
+    for column in range(columns):
+        lowest = (len(searches) - 1 - column) // columns  # the last panel in it
+        panels[lowest, column].tick_params(axis="x", labelbottom=True, rotation=45)
+    figure.supxlabel("peak learning rate", fontsize=7.5)
+    figure.supylabel("dev loss after the ranking (nats per baseline token)", fontsize=7.5)
+    return figure
+
+
+def _curve(search: RateSearch) -> tuple[list[float], list[float]]:
+    rates = sorted(search.losses)
+    return rates, [search.losses[rate] for rate in rates]
+
+
+def _draw_search(axes: Axes, search: RateSearch, look: Look) -> None:
+    axes.plot(
+        *_curve(search), color=look.color, ls=look.line, lw=look.width, marker=look.marker, ms=3.5, mew=0,
+        label=search.variant, zorder=3,
+    )  # fmt: skip
+    if search.best is not None:
+        axes.plot(search.best, search.losses[search.best], "o", ms=8, mfc="none", mec=look.color, mew=1, zorder=4)
+    for rate in search.endings:
+        axes.plot(rate, 0.94, "x", color=look.color, ms=5, mew=1.5, transform=axes.get_xaxis_transform(), zorder=4)
+
+
+def _scale(axes: Axes, searches: list[RateSearch], losses: list[float]) -> None:
+    """Limits and ticks of all panels, which share their axes."""
     rates = sorted({rate for search in searches for rate in search.tried})
+    axes.set_xscale("log")
     axes.set_xticks(rates)
     axes.set_xlim(rates[0] / 1.3, rates[-1] * 1.3)
     plain_ticks(axes.xaxis)
     pad = 0.12 * (max(losses) - min(losses)) or 0.01 * max(losses)
     axes.set_ylim(min(losses) - pad, max(losses) + 1.5 * pad)
-    axes.yaxis.set_major_locator(few_round_ticks())
-    for search in searches:
-        look = looks[search.variant]
-        finished = sorted(search.losses)
-        axes.plot(
-            finished, [search.losses[rate] for rate in finished], color=look.color, ls=look.line, lw=look.width,
-            marker=look.marker, ms=4, mew=0, label=short_name(search.variant), zorder=look.order,
-        )  # fmt: skip
-        if search.best is not None:
-            axes.plot(search.best, search.losses[search.best], "o", ms=9, mfc="none", mec=look.color, mew=1, zorder=5)
-        for rate in search.endings:
-            axes.plot(
-                rate, 0.97, "x", color=look.color, ms=6, mew=1.8, transform=axes.get_xaxis_transform(), zorder=4
-            )
-    axes.set_xlabel("peak learning rate")
-    axes.set_ylabel("dev loss after the ranking\n(nats per baseline token)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
-    return figure
+    axes.yaxis.set_major_locator(few_round_ticks(4))

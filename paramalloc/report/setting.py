@@ -120,9 +120,8 @@ def _learning_rates(results: SweepResults) -> str:
         rates = listed([f"{rate:g}" for rate in tried])
         said.append(f"Peak learning rates tried: {rates}; a variant stands for its best.")
     if "auto" in values:
-        automatic = _automatic(results)
-        ranked = [t for t in results.trials if t.stage in results.config.stage_names and t.variant in automatic]
-        runs = [trial.metrics for trial in ranked if trial.metrics]
+        automatic, stages = _automatic(results), results.config.stage_names
+        runs = [t.metrics for t in results.trials if t.stage in stages and t.metrics and t.variant in automatic]
         found = span((run["learning_rate"] for run in runs), "{:g}".format) if runs else "not found yet"
         said.append(f"Peak learning rate from range tests: {found}.")
     return " ".join(said)

@@ -1,11 +1,12 @@
-"""How long the documents are: their lengths in tokens by split, beside the context lengths of the models.
+"""How long the documents are: the share of a split that is longer than so many tokens, beside the models' contexts.
 
-Always holds: it is drawn from DATASET_MANIFEST.json alone, one panel for each vocabulary, bins a quarter of an octave
-wide; the shares beside the context lengths are those of the training documents, exact and not read off the bins.
+Always holds: it is drawn from DATASET_MANIFEST.json alone, one panel for each vocabulary, points a quarter of an
+octave apart; the shares beside the context lengths are those of the training documents, exact and not read off.
 """
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -38,29 +39,33 @@ def draw_token_lengths(manifest: dict[str, Any]) -> Figure:
             panel.set_title(f"vocabulary of {vocabulary['vocab_size']:,}")
     _scale_lengths(panels[-1])
     panels[-1].set_xlabel("tokens in a document")
-    figure.supylabel("documents (% of the split)", fontsize=7.5)
+    figure.supylabel("documents that are longer (% of the split)", fontsize=7.5)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
 
 def _draw(axes: Axes, vocabulary: dict[str, Any], splits: dict[str, Any]) -> None:
     for split, (color, line) in _LOOKS.items():
-        counts = vocabulary["splits"][split]["histogram"]
-        edges = [max(0.8, int(edge)) for edge in counts]  # the bin of one token begins at no 0 of a log axis
-        shares = [100 * count / splits[split]["documents"] for count in list(counts.values())[1:]]
+        edges, longer = _longer_than(vocabulary["splits"][split]["histogram"], splits[split]["documents"])
         label = f"{split} ({splits[split]['documents']:,})"
-        axes.stairs(shares, edges, color=color, ls=line, lw=1.2, label=label)
-        if split == "train":
-            axes.stairs(shares, edges, color=color, alpha=0.15, fill=True)
-    for context, longer in vocabulary["splits"]["train"]["documents_longer_than"].items():
+        axes.plot(edges, longer, color=color, ls=line, lw=1.3, label=label)
+    for context, count in vocabulary["splits"]["train"]["documents_longer_than"].items():
+        share = count / splits["train"]["documents"]
+        low = share > 0.5  # the curve passes high above, so there is room at the foot
         axes.axvline(int(context), color="black", lw=0.9, ls=":")
         axes.annotate(
-            f"context {int(context):,}: {longer / splits['train']['documents']:.1%} longer", (int(context), 1),
-            xycoords=("data", "axes fraction"), xytext=(-1, -1), textcoords="offset points", rotation=90, ha="right",
-            va="top", fontsize="small", color=GREY,
+            f"context {int(context):,}: {share:.1%} longer", (int(context), 0 if low else 1),
+            xycoords=("data", "axes fraction"), xytext=(-1, 2 if low else -1), textcoords="offset points",
+            rotation=90, ha="right", va="bottom" if low else "top", fontsize="small", color=GREY,
         )  # fmt: skip
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 105)
     axes.yaxis.set_major_locator(few_round_ticks(4))
+
+
+def _longer_than(histogram: dict[str, int], documents: int) -> tuple[list[float], list[float]]:
+    """The bins' upper edges in tokens, and the share of documents longer than each, in percent."""
+    edges = [max(0.8, float(edge)) for edge in histogram]  # documents of no tokens are at no 0 of a log axis
+    return edges, [100 * (1 - within / documents) for within in accumulate(histogram.values())]
 
 
 def _scale_lengths(axes: Axes) -> None:

@@ -124,7 +124,7 @@ def test_an_audit_tells_whether_a_kill_was_right(killed: Any, right: bool, word:
     append_jsonl(killed.folder.decisions, audit | {"baseline_dev_ppl": 300.0, "kill_was_right": right, "text": text})
     _, table, note, _ = kills_section(load_results(killed.folder), "")
     assert table.splitlines()[-1].endswith(f"| {word} |")
-    assert f"{text}." in note
+    assert f"{text[0].upper()}{text[1:]}." in note
     assert "not known" not in note
 
 

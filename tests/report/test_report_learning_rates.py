@@ -48,17 +48,25 @@ def test_a_search_knows_its_losses_endings_best_and_edge(sweep: Any) -> None:
     assert warning.startswith("emb25 did best at the highest learning rate tried, 0.004")
 
 
-def test_the_figure_has_a_line_for_each_variant_a_ring_for_each_best_and_a_cross_for_the_killed(sweep: Any) -> None:
+def test_the_figure_has_a_panel_for_each_variant_with_a_ring_for_its_best_and_a_cross_for_the_killed(
+    sweep: Any,
+) -> None:
     results = load_results(sweep.folder)
     searches = rate_searches(results, variant_results(results))
     with style():
         figure = draw_rates(searches, looks(["emb35", "emb25"], "emb35"))
     assert figure is not None
-    lines = figure.axes[0].lines
-    assert [list(line.get_xdata()) for line in lines if line.get_label() == "emb25"] == [[2e-3, 4e-3]]
-    rings = [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines if line.get_markerfacecolor() == "none"]
-    assert rings == [(2e-3, pytest.approx(math.log(300.0))), (4e-3, pytest.approx(math.log(290.0)))]
-    assert [line.get_xdata()[0] for line in lines if line.get_marker() == "x"] == [1e-3]
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert list(panels) == ["emb35", "emb25"]
+    own = {name: [line for line in axes.lines if line.get_label() == name] for name, axes in panels.items()}
+    assert [list(line.get_xdata()) for line in own["emb25"]] == [[2e-3, 4e-3]]
+    rings = {
+        name: [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"][-1]
+        for name, axes in panels.items()
+    }
+    assert rings == {"emb35": (2e-3, pytest.approx(math.log(300.0))), "emb25": (4e-3, pytest.approx(math.log(290.0)))}
+    crosses = {name: [x.get_xdata()[0] for x in axes.lines if x.get_marker() == "x"] for name, axes in panels.items()}
+    assert crosses == {"emb35": [], "emb25": [1e-3]}
     assert draw_rates([], {}) is None
 
 

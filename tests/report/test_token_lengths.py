@@ -34,13 +34,19 @@ def test_it_is_written_as_png_and_svg_and_the_same_each_time(tmp_path: Path) -> 
     assert [file.read_bytes() for file in files] == first
 
 
-def test_shares_of_a_split_add_up_and_a_context_tells_how_many_are_longer() -> None:
+def test_the_share_that_is_longer_falls_from_all_to_none_and_is_exact_at_the_edges() -> None:
     with style():
         figure = draw_token_lengths(manifest(1000, contexts=(64, 512)))
     (axes,) = figure.axes
-    drawn = {patch.get_label(): patch.get_data().values.sum() for patch in axes.patches}
-    for label in ("train (40)", "dev (2)", "test (2)"):
-        assert drawn[label] == pytest.approx(100)
+    lines = {line.get_label(): line for line in axes.lines}
+    for label, split in (("train (40)", "train"), ("dev (2)", "dev"), ("test (2)", "test")):
+        lengths, shares = lines[label].get_xdata(), list(lines[label].get_ydata())
+        documents = sum(LENGTHS[split].values())
+        for edge, share in zip(lengths, shares, strict=True):
+            longer = sum(count for tokens, count in LENGTHS[split].items() if tokens > edge)
+            assert share == pytest.approx(100 * longer / documents)
+        assert shares == sorted(shares, reverse=True)
+        assert shares[-1] == 0
     assert axes.get_xscale() == "log"
     assert [text.get_text() for text in axes.texts] == ["context 64: 72.5% longer", "context 512: 10.0% longer"]
     low, high = axes.get_xlim()
