@@ -33,7 +33,7 @@ SECRETS = {
     "HF_TOKEN": "hf_plantedplantedplanted",
 }
 MARK = "PARAMALLOC_TEST_SESSION"
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 1.0
 
 
 def calls(name: str) -> Iterator[tuple[Path, ast.Call]]:
