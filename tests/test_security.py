@@ -33,7 +33,7 @@ SECRETS = {
     "HF_TOKEN": "hf_plantedplantedplanted",
 }
 MARK = "PARAMALLOC_TEST_SESSION"
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 1.0
 
 
 def calls(name: str) -> Iterator[tuple[Path, ast.Call]]:
@@ -92,8 +92,10 @@ class Session:
 def session() -> Iterator[Session]:
     home = Path(tempfile.mkdtemp(prefix="pm"))  # short: Ray's sockets lie inside
     (home / "ray").mkdir()
-    yield _run_sweep(home)
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        yield _run_sweep(home)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _run_sweep(home: Path) -> Session:
@@ -104,9 +106,12 @@ def _run_sweep(home: Path) -> Session:
     listened: set[str] = set()
     with (home / "said.log").open("w") as log:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        while process.poll() is None:
-            listened |= _listening(str(home))
-            threading.Event().wait(LOOK_SECONDS)
+        try:
+            while process.poll() is None:
+                listened |= _listening(str(home))
+                threading.Event().wait(LOOK_SECONDS)
+        finally:
+            process.kill()  # where the test was interrupted; Ray's own processes follow
     said = (home / "said.log").read_text()
     assert process.returncode == 0, said
     files = [*(home / "results").rglob("*"), *(home / "ray").glob("session_2*/logs/**/*")]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+from ray.core.generated.common_pb2 import NodeDeathInfo
 
 from cluster import ClusterError, Notice
 from cluster.drain import read_records, tell_ray
@@ -22,6 +23,7 @@ from paramalloc.sweep.price_watch import PriceWatch
 
 HEARTBEAT_SECONDS = 15.0
 LOOK_SECONDS = 1.0
+GIVEN_BACK = NodeDeathInfo.Reason.Value("AUTOSCALER_DRAIN_IDLE")
 RECORD_SECONDS = 10.0  # a node joins some time before its agent has found out what it is
 
 
@@ -48,6 +50,11 @@ def live_nodes() -> dict[str, Node]:
             is_head = "node:__internal_head__" in has
             found[node_id] = Node(node_id, is_head, has.get("CPU", 0.0), has.get("GPU", 0.0))
     return found
+
+
+def idle_nodes() -> set[str]:
+    """The ids of nodes that the autoscaler has given back because nothing ran there."""
+    return {node["NodeID"] for node in ray.nodes() if node.get("DeathReason") == GIVEN_BACK}
 
 
 def published_records() -> dict[str, NodeRecord]:
@@ -94,6 +101,7 @@ class NodeWatch:
         agents: whether node agents may run here, which tell what a machine is.
         look: the live nodes by id.
         records: what the agents have published, by node id.
+        given_back: the nodes that the autoscaler has ended because they were idle.
         clock: seconds, monotonic.
         prices: told of each machine; None: nobody follows what they cost.
         beat: called with each heartbeat, and given the ids of the machines that are there.
@@ -105,13 +113,14 @@ class NodeWatch:
         agents: bool,
         look: Callable[[], Mapping[str, Node]] = live_nodes,
         records: Callable[[], Mapping[str, NodeRecord]] = published_records,
+        given_back: Callable[[], Collection[str]] = idle_nodes,
         clock: Callable[[], float] = time.monotonic,
         prices: PriceWatch | None = None,
         beat: Callable[[Collection[str]], None] = lambda nodes: None,
     ) -> None:
         self.journal, self.agents, self.clock, self.prices = journal, agents, clock, prices
         self._beat = beat
-        self._look, self._read_records = look, records
+        self._look, self._read_records, self._given_back = look, records, given_back
         self.nodes: dict[str, Node] = {}
         self.lost: set[str] = set()
         self._records: dict[str, NodeRecord] = {}
@@ -169,13 +178,21 @@ class NodeWatch:
         gone = self.nodes.keys() - alive.keys()
         known, self.nodes = self.nodes, {**self.nodes, **alive}
         self._bill_joined(patience=RECORD_SECONDS if self.agents else 0.0, at_once=gone)
+        given_back = self._given_back() if gone else ()
         for node_id in gone:
-            noticed = self.notice(node_id) is not None
-            self.lost.add(node_id)
-            self.journal.bill(ledger.node_down, node=node_id, why="aws" if noticed else "lost")
-            text = f"node {known[node_id].name} is gone, {'as its notice said' if noticed else 'without a notice'}"
-            self.journal.tell("node_lost", text, node=node_id, noticed=noticed)
+            self._bid_farewell(known[node_id], node_id in given_back)
             del self.nodes[node_id]
+
+    def _bid_farewell(self, node: Node, was_idle: bool) -> None:
+        noticed = self.notice(node.id) is not None
+        if was_idle and not noticed:
+            self.journal.bill(ledger.node_down, node=node.id, why="ours")
+            self.journal.tell("node_given_back", f"node {node.name} was idle and is given back", node=node.id)
+            return
+        self.lost.add(node.id)
+        self.journal.bill(ledger.node_down, node=node.id, why="aws" if noticed else "lost")
+        text = f"node {node.name} is gone, {'as its notice said' if noticed else 'without a notice'}"
+        self.journal.tell("node_lost", text, node=node.id, noticed=noticed)
 
     def _heed(self, node_id: str, record: NodeRecord) -> None:
         before = self.notice(node_id)

@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import ActorUnavailableError, RayTaskError
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
@@ -52,6 +53,7 @@ def run_stage(
         names: of those trials, the ones that the guard has admitted.
     Errors: KeyboardInterrupt after Ctrl-C; UserError when Ray ends without a result of some trial.
     """
+    _keep_credentials_here()
     stage = _stage_input(recorder, data, cluster)
     workers = _Workers()
     control = StageControl(
@@ -93,6 +95,15 @@ def run_stage(
         names = [task.name for task in recorder.missing]
         got = f"an end without a result of {', '.join(names)}"
         raise UserError("Ray", got, "run the same command again, with -v to see more")
+
+
+def _keep_credentials_here() -> None:
+    """Tune would send the driver's AWS keys with each trial, and Ray's runtime-env agent would log them (Ray 2.60).
+
+    Every node has what it needs: a role, or what its Ray was started with.
+    """
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in names if not name.startswith("AWS_")}
 
 
 def _stage_input(recorder: StageRecorder, data: SweepData, cluster: Cluster) -> StageInput:

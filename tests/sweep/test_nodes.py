@@ -35,7 +35,15 @@ class World:
         self.records: dict[str, NodeRecord] = {}
         self.folder, self.said = ResultsFolder(root), list[str]()
         journal = Journal(self.folder, CostConfig(), self.said.append, clock=lambda: self.now)
-        self.watch = NodeWatch(journal, agents, lambda: self.nodes, lambda: self.records, clock=lambda: self.now)
+        self.given_back: set[str] = set()
+        self.watch = NodeWatch(
+            journal,
+            agents,
+            lambda: self.nodes,
+            lambda: self.records,
+            lambda: self.given_back,
+            clock=lambda: self.now,
+        )
 
     def later(self, seconds: float = 1.0) -> None:
         self.now += seconds
@@ -162,3 +170,17 @@ def test_a_notice_of_a_machine_that_was_gone_before_this_session_is_no_news(tmp_
     world.later()
     assert world.said == []
     assert world.rows("node_notice") == []
+
+
+def test_an_idle_machine_that_the_autoscaler_gives_back_is_not_lost(tmp_path: Path) -> None:
+    node = worker("a")
+    world = World(tmp_path, HEAD, node)
+    world.records[node.id] = SPOT
+    world.later()
+    del world.nodes[node.id]
+    world.given_back.add(node.id)
+    world.later()
+    assert world.rows("node_down")[0]["why"] == "ours"
+    assert world.said[-1] == "node aaaaaaaa was idle and is given back"
+    assert world.rows("node_lost") == []
+    assert world.watch.lost == set()

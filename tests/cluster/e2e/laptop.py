@@ -46,11 +46,13 @@ class Laptop:
         self._logs: list[Path] = []
         self._name = f"laptop of {root.name}"
         self.cluster_file = self.home / "spot.yaml"
-        (self.home / "tmp").mkdir(parents=True)
+        for name in ("tmp", "ray"):
+            (self.home / name).mkdir(parents=True)
         self.environment = dict(settings) | {
             NAME_VARIABLE: self._name,
             "HOME": str(self.home),
             "TMPDIR": str(self.home / "tmp"),  # Ray keeps what it knows of a cluster file there
+            "RAY_TMPDIR": str(self.home),
             "PATH": os.pathsep.join([str(STAND_INS), str(Path(sys.executable).parent), "/usr/bin", "/bin"]),
             "PYTHONPATH": str(REPOSITORY),
             "RAY_USAGE_STATS_ENABLED": "0",

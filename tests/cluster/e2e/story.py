@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 import ray  # noqa: F401 brings psutil along
+import yaml
 
 import psutil  # isort: skip
 
@@ -140,6 +141,7 @@ def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     clock.step("ray down; no orphans")
     clock.total()
     outcome.launches = aws.launches
+    sys.stderr.write(yaml.safe_dump({"RunInstances, as AWS was asked": aws.launches}, sort_keys=False))
     return outcome
 
 

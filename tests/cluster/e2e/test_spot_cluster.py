@@ -90,6 +90,10 @@ def test_the_bill_adds_up_and_what_ec2_took_is_free(outcome: Outcome) -> None:
     assert summary["total_usd"] == pytest.approx(sum(node["usd"] for node in machines.values()), abs=CENT / 2)
 
 
+def test_workers_that_idled_are_given_back_and_not_lost(outcome: Outcome) -> None:
+    assert [row["node"] for row in of(outcome, "node_lost")] == [outcome.reclaimed]
+
+
 def test_nothing_is_left_after_ray_down(outcome: Outcome) -> None:
     assert "on-demand m6i.large, head of cluster paramalloc, running" in outcome.orphans_before
     assert outcome.instances_left == []
