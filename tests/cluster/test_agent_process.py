@@ -110,6 +110,16 @@ def test_off_ec2_once_says_so_and_is_content(node: Node) -> None:
     assert not node.flag.exists()
 
 
+@pytest.fixture
+def _signals_as_before() -> Iterator[None]:
+    """The agent takes SIGINT and SIGTERM for its whole process, which here is pytest's."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_signals_as_before")
 def test_mistakes_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
