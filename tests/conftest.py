@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def _one_thread() -> None:
     """Tiny tensors gain nothing from threads, and on a busy machine threads that wait for each other lose a lot."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works() -> None:
+    """A test session that a shell put into the background has Ctrl-C switched off, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
