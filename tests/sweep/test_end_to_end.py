@@ -149,7 +149,7 @@ def test_learning_rates_are_tried_or_found_and_a_sweep_that_grows_is_carried_on(
     assert (folder.figures / "loss_vs_learning_rate.png").exists()
     probed = read_json(folder.trial(FINALISTS, "wide-seed0").metrics)["smallbench"]
     assert {task["n"] for task in probed.values()} == {500}
-    assert "## SmallBench" in folder.report.read_text()
+    assert "## SmallBench" in folder.results_page.read_text()
     trials = [trial for stage in (RANKING, FINALISTS) for trial in folder.trials(stage)]
     before = {trial.metrics: without_measurements(read_json(trial.metrics)) for trial in trials}
     said = run(
