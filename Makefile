@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test test-long cluster-test chaos check orphans clean
+.PHONY: setup demo test test-sweeps test-rest test-long cluster-test chaos check orphans clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -17,8 +17,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(VENV)/bin/python tune_main.py sweeps/smoke.yaml
 
+# Whole sweeps wait a lot, so the rest is tested beside them.
 test: setup
-	$(VENV)/bin/python -m pytest
+	$(MAKE) --no-print-directory --jobs=2 test-sweeps test-rest
+
+test-sweeps: setup
+	$(VENV)/bin/python -m pytest tests/sweep
+
+test-rest: setup
+	$(VENV)/bin/python -m pytest --ignore=tests/sweep
 
 test-long: setup
 	$(VENV)/bin/python -m pytest -m long

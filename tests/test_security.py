@@ -144,13 +144,13 @@ def _listening(mark: str) -> set[str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_on_this_machine_listens_on_loopback_alone(session: Session) -> None:
     assert session.listened
     assert {address.removeprefix("::ffff:") for address in session.listened} <= {"127.0.0.1", "::1"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_secret_of_the_environment_is_shown_or_written(session: Session) -> None:
     assert {"results/tiny/REPORT.md", "results/tiny/events.jsonl"} <= session.written.keys()
     assert any("/logs/" in name for name in session.written)  # Ray's, with -v

@@ -131,7 +131,7 @@ def on_the_port() -> dict[tuple[str, str | None], float]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_puts_its_figures_on_rays_metrics_port(
     tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

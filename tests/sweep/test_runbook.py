@@ -166,7 +166,7 @@ def test_a_runbook_goes_through_its_stages_to_one_report(book: tuple[SweepConfig
     assert (plans["glu"]["built_on"], plans["glu"]["assumed"]) == (winner["variant"], False)
     wide = read_json(folder.trial("glu", "wide").metrics)
     assert wide["embedding_ratio"] == {"emb35": 0.35, "emb25": 0.25}[winner["variant"]]
-    page = folder.report.read_text()
+    page = folder.results_page.read_text()
     for row in read_jsonl(folder.decisions):
         assert row.get("text", "") in page
         assert row.get("text", "") in " ".join(said.split())
@@ -208,6 +208,7 @@ def test_the_audit_runs_the_killed_trial_to_its_end_and_leaves_its_own_result_al
     assert [line["dev_ppl"] for line in before] == [line["dev_ppl"] for line in after][: len(before)]
 
 
+@pytest.mark.long
 def test_a_runbook_that_was_cut_between_stages_ends_with_the_same_numbers(
     book: tuple[SweepConfig, ResultsFolder, str], tmp_path: Path
 ) -> None:
