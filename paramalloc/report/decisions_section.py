@@ -11,7 +11,7 @@ from paramalloc.report.findings import mishaps
 from paramalloc.report.formats import DASH, listed, percent, ratio
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.variants import VariantResult
-from paramalloc.sweep.decisions import KILL, LEARNING_RATE, NOISE, STAGE_WINNER
+from paramalloc.sweep.decisions import AUDIT, KILL, LEARNING_RATE, NOISE, STAGE_WINNER
 from paramalloc.sweep.selection import Comparison
 
 
@@ -28,8 +28,8 @@ def decisions_section(results: SweepResults, variants: list[VariantResult]) -> l
 
 
 def _on_the_way(results: SweepResults) -> list[str]:
-    """Noise, kills and the winners of stages, in the order they were decided."""
-    said = [row["text"] for row in results.decisions if row["decision"] in (NOISE, KILL, STAGE_WINNER)]
+    """Noise, kills, the winners of stages and the audit, in the order they were decided."""
+    said = [row["text"] for row in results.decisions if row["decision"] in (NOISE, KILL, STAGE_WINNER, AUDIT)]
     if not any(row["decision"] == KILL for row in results.decisions):
         off = "" if results.config.ranking.stop != "none" else ": no rule was to stop any"
         said.append(f"no variant has been killed{off}")
