@@ -74,9 +74,8 @@ def presences(events: Sequence[Event]) -> tuple[Presence, ...]:
     closes = _session_closes(events)
     sweep_start = min((microseconds(event.time) for event in events if isinstance(event, SessionStart)), default=0)
     groups: dict[Hashable, list[NodeUp | NodeDown]] = defaultdict(list)
-    for event in events:
-        if isinstance(event, NodeUp | NodeDown):
-            groups[event.session, event.node].append(event)
+    for event in _identified([event for event in events if isinstance(event, NodeUp | NodeDown)]):
+        groups[event.session, event.node].append(event)
     stays = [stay for group in groups.values() for stay in _stays(group, closes[group[0].session], sweep_start)]
     merged: list[Presence] = []
     for stay in sorted(stays, key=lambda stay: (stay.node, stay.start, stay.end, repr(stay))):
@@ -108,6 +107,26 @@ def _session_closes(events: Iterable[Event]) -> dict[str, int]:
         if isinstance(event, SessionEvent):
             closes[event.session] = max(closes.get(event.session, 0), microseconds(event.time))
     return closes
+
+
+def _identified(events: Sequence[NodeUp | NodeDown]) -> list[NodeUp | NodeDown]:
+    """The events with what was found out of a machine after it was first written down: it was that all along."""
+    later: dict[str, NodeUp] = {}
+    found: list[NodeUp | NodeDown] = []
+    for event in reversed(events):
+        if isinstance(event, NodeUp) and event.lifecycle is not None:
+            later[event.node] = event
+        elif isinstance(event, NodeUp) and event.node in later:
+            known = later[event.node]
+            event = replace(
+                event,
+                lifecycle=known.lifecycle,
+                instance_type=event.instance_type or known.instance_type,
+                zone=event.zone or known.zone,
+                launched_at=known.launched_at if event.launched_at is None else event.launched_at,
+            )
+        found.append(event)
+    return found[::-1]
 
 
 def _stays(group: Sequence[NodeUp | NodeDown], close: int, sweep_start: int) -> list[Presence]:

@@ -195,7 +195,9 @@ class NodeWatch:
         self.journal.tell("node_lost", text, node=node.id, noticed=noticed)
 
     def _heed(self, node_id: str, record: NodeRecord) -> None:
-        before = self.notice(node_id)
+        before, known = self.notice(node_id), self._records.get(node_id, NodeRecord())
+        if record.lifecycle and not known.lifecycle and node_id in self.nodes:
+            self._joined.setdefault(node_id, self.journal.clock())  # billed as one's own until now
         self._records[node_id] = record if record.notice or not before else replace(record, notice=None)
         if record.notice and record.notice != before:
             left = record.notice.deadline - self.journal.clock()
@@ -203,14 +205,26 @@ class NodeWatch:
             self.journal.tell("node_notice", text, node=node_id, deadline=record.notice.deadline)
 
     def _bill_joined(self, patience: float, at_once: Iterable[str] = ()) -> None:
-        now, gone = self.journal.clock(), set(at_once)
+        now, gone, unknown = self.journal.clock(), set(at_once), list[str]()
         for node_id, joined in list(self._joined.items()):
             if node_id in self._records or node_id in gone or now - joined >= patience:
+                if self.agents and node_id not in self._records:
+                    unknown.append(node_id)
                 fields = _ledger_fields(self.nodes[node_id], self._records.get(node_id, NodeRecord()))
                 row = self.journal.bill(ledger.node_up, time=joined, **fields)
                 if self.prices:
                     self.prices.joined(row)
                 del self._joined[node_id]
+        if unknown:
+            self._tell_unknown(unknown)
+
+    def _tell_unknown(self, nodes: list[str]) -> None:
+        usd, names = self.journal.cost.fixed_usd_per_hour, ", ".join(node_id[:8] for node_id in nodes)
+        text = (
+            f"no node agent says what these machines are: {names}; until one does, each is billed as your own, "
+            f"at ${usd:,.2f} an hour (cost.fixed_usd_per_hour)"
+        )
+        self.journal.tell("nodes_unknown", text, nodes=nodes)
 
 
 def _ledger_fields(node: Node, record: NodeRecord) -> dict[str, Any]:

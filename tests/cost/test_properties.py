@@ -295,6 +295,7 @@ def any_rows() -> st.SearchStrategy[list[Row]]:
         st.builds(ledger.session_start, **base) | st.builds(ledger.session_end, **base),
         st.builds(ledger.heartbeat, **base),
         st.builds(ledger.node_up, **base, node=node, **spec, **launch, instance_type=st.just("t"), zone=st.just("z")),
+        st.builds(ledger.node_up, **base, node=node, **spec),
         st.builds(ledger.node_down, **base, node=node, why=st.sampled_from(["ours", "aws", "lost"])),
         st.builds(ledger.trial_start, **base, **trial, variant=trial["trial"], share=st.floats(0, 1)),
         st.builds(ledger.trial_end, **base, **trial, status=status, useful_seconds=seconds, lost_seconds=seconds),

@@ -143,6 +143,16 @@ def test_a_machine_that_ran_on_between_two_sessions_is_paid_for_in_between() -> 
     assert seconds(*rows[:2], up(500, "s2", launched_at=400.0), beat(700, "s2")) == {"idle": 300, "boot": 100}
 
 
+def test_what_is_found_out_of_a_machine_later_it_was_all_along() -> None:
+    anonymous = {"lifecycle": None, "instance_type": None, "zone": None}
+    late = [up(100, **anonymous), up(130, launched_at=50.0), beat(200)]
+    assert dollars(*late) == 150
+    (priced,) = bill_of(*late).stays
+    assert (priced.stay.spec.lifecycle, priced.stay.joined) == ("spot", 100_000_000)
+    in_the_next_session = [up(100, **anonymous), beat(200), up(300, "s2", launched_at=50.0), beat(400, "s2")]
+    assert dollars(*in_the_next_session) == 350
+
+
 def test_a_clock_that_is_behind_ec2s_makes_no_negative_time() -> None:
     assert seconds(up(100, launched_at=103.0), beat(200)) == {"idle": 100}
 

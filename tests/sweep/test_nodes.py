@@ -96,12 +96,35 @@ def test_a_machine_is_billed_from_its_coming_on_once_its_agent_has_said_what_it_
     assert line["node_seconds"] == world.now - 1_000.5  # boot included
 
 
+def test_a_machine_whose_agent_speaks_late_is_billed_as_what_it_is_from_its_launch_on(tmp_path: Path) -> None:
+    world = World(tmp_path, HEAD)
+    node = worker("a")
+    world.nodes[node.id] = node
+    world.later()
+    world.later(11.0)
+    assert "no node agent says what these machines are: hhhhhhhh, aaaaaaaa; until one does" in world.said[-1]
+    world.records[node.id] = SPOT
+    for _ in range(3):
+        world.later()
+    assert [row["lifecycle"] for row in world.rows("node_up") if row["node"] == node.id] == [None, "spot"]
+    (line,) = [line for line in world.watch.journal.bill_now({})["by_node"] if line["node"] == node.id]
+    assert (line["lifecycle"], line["node_seconds"]) == ("spot", world.now - 1_000.5)
+    assert line["usd"] is None  # a spot machine whose price nobody has said, not one's own at the fixed price
+
+
+def test_a_local_session_says_nothing_of_agents(tmp_path: Path) -> None:
+    world = World(tmp_path, HEAD, agents=False)
+    world.later(11.0)
+    assert world.said == []
+
+
 def test_a_machine_without_an_agent_is_billed_as_it_is_after_a_while_and_at_the_end(tmp_path: Path) -> None:
     world = World(tmp_path, HEAD)
     world.later(11.0)
     assert [(row["node"], row["time"], row["instance_type"]) for row in world.rows("node_up")] == [
         (HEAD.id, 1_000.0, None)
     ]
+    assert "hhhhhhhh; until one does, each is billed as your own, at $0.00 an hour" in world.said[-1]
     world.nodes[worker("a").id] = worker("a")
     world.later()
     world.watch.close()
