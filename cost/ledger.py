@@ -83,11 +83,16 @@ class NodeUp(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class NodeDown(SessionEvent):
-    """The machine is gone. `why`: `aws` (EC2 took a spot instance back), `ours`, `lost`, or other words."""
+    """The machine is gone. `why`: `aws` (EC2 took a spot instance back), `ours`, `lost`, or other words.
+
+    `paid_until`: until when it may be paid for although the sweep has nothing of it any more; null for no longer.
+    A machine that Ray has left before its notice was up (`drained`) is paid for until EC2 takes it, or we end it.
+    """
 
     event: ClassVar[str] = "node_down"
     node: Text
     why: str
+    paid_until: Time | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)

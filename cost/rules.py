@@ -1,7 +1,8 @@
 """AWS's rules for Linux instances, beyond paying for every second.
 
 Always holds: doubt never makes a bill smaller: an instance counts as taken back by AWS only where node_down
-says `aws`, and as young only since its launch or, where that is unknown, since it was first seen.
+says `aws` (not `drained`: Ray left it before its notice was up, and nobody saw who ended it then), and as young
+only since its launch or, where that is unknown, since it was first seen.
 
 - A spot instance that EC2 interrupts within its first hour is free; one that we end is not (EC2 User Guide,
   "Billing for interrupted Spot Instances", as of 2025).

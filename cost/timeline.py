@@ -138,7 +138,7 @@ def _stays(group: Sequence[NodeUp | NodeDown], close: int, sweep_start: int) -> 
         time = microseconds(event.time)
         if isinstance(event, NodeDown):
             if up:
-                stays.append(replace(up, end=time, why=event.why))
+                stays.append(replace(up, end=_paid_until(event), why=event.why))
             else:
                 stray = event
             up = None
@@ -150,10 +150,14 @@ def _stays(group: Sequence[NodeUp | NodeDown], close: int, sweep_start: int) -> 
             stays.append(replace(up, end=time))
             up = replace(seen, start=time, launched=_either(seen.launched, up.launched))
         elif stray and stray.time == event.time:
-            stays.append(replace(seen, end=time, why=stray.why))
+            stays.append(replace(seen, end=_paid_until(stray), why=stray.why))
         else:
             up = seen
     return [*stays, up] if up else stays
+
+
+def _paid_until(event: NodeDown) -> int:
+    return microseconds(max(event.time, event.paid_until or 0.0))
 
 
 def _seen(event: NodeUp, time: int, close: int, sweep_start: int) -> Presence:

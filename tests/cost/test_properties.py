@@ -102,6 +102,7 @@ def heartbeat(time: int) -> Row:
 
 
 KINDS = (None, "spot", "on-demand")
+WHYS = st.sampled_from(["ours", "aws", "lost"])
 LIFECYCLES = st.sampled_from(KINDS)
 PRICED: list[Row] = [
     {"node": "n1"},
@@ -125,7 +126,7 @@ def sweeps(draw: st.DrawFn) -> Sweep:
         up = draw(st.integers(0, HORIZON - 2))
         down = draw(st.none() | st.integers(up + 1, HORIZON))
         kind, market = draw(st.sampled_from(["head", "worker"])), draw(st.sampled_from(["a", "b"]))
-        launched, why = draw(st.none() | st.integers(0, up)), draw(st.sampled_from(["ours", "aws", "lost"]))
+        launched, why = draw(st.none() | st.integers(0, up)), draw(WHYS)
         gpus = draw(st.integers(0, 4))
         nodes.append(Node(name, kind, gpus, market, draw(LIFECYCLES), launched, up, down, why))
     tries = [one for trial in ("1a", "1b", "2a") for one in draw(attempts_at(trial, nodes))]
@@ -296,7 +297,7 @@ def any_rows() -> st.SearchStrategy[list[Row]]:
         st.builds(ledger.heartbeat, **base),
         st.builds(ledger.node_up, **base, node=node, **spec, **launch, instance_type=st.just("t"), zone=st.just("z")),
         st.builds(ledger.node_up, **base, node=node, **spec),
-        st.builds(ledger.node_down, **base, node=node, why=st.sampled_from(["ours", "aws", "lost"])),
+        st.builds(ledger.node_down, **base, node=node, why=WHYS, paid_until=st.none() | moment),
         st.builds(ledger.trial_start, **base, **trial, variant=trial["trial"], share=st.floats(0, 1)),
         st.builds(ledger.trial_end, **base, **trial, status=status, useful_seconds=seconds, lost_seconds=seconds),
         st.builds(ledger.price, time=moment, node=node, usd_per_hour=st.floats(0, 9999), **sample),

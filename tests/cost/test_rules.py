@@ -20,8 +20,8 @@ def up(time: float, session: str = "s1", lifecycle: str | None = "spot", **field
     return ledger.node_up(time=time, session=session, **spec | fields)
 
 
-def down(time: float, why: str, session: str = "s1") -> Row:
-    return ledger.node_down(time=time, session=session, node="n", why=why)
+def down(time: float, why: str, session: str = "s1", **fields: Any) -> Row:
+    return ledger.node_down(time=time, session=session, node="n", why=why, **fields)
 
 
 def beat(time: float, session: str = "s1") -> Row:
@@ -58,6 +58,16 @@ def seconds(*rows: Row) -> dict[str, Fraction]:
 )
 def test_only_a_spot_instance_that_aws_took_back_in_its_first_hour_is_free(rows: list[Row], usd: int) -> None:
     assert dollars(*rows) == usd
+
+
+def test_a_machine_that_ray_left_before_its_deadline_is_paid_for_until_then() -> None:
+    """A notice at 59:00; Ray leaves ten seconds later, EC2 takes the machine at 61:00."""
+    left = [up(100, launched_at=0.0), down(3550, "drained", paid_until=3660.0), beat(3700)]
+    assert dollars(*left) == 3660
+    assert seconds(*left) == {"boot": 100, "idle": 3560}
+    assert dollars(up(0), down(3550, "aws", paid_until=3660.0)) == 3660  # taken after its first hour
+    assert dollars(up(0), down(3550, "aws", paid_until=3000.0)) == 0  # never before it was gone
+    assert dollars(up(0), down(30, "drained", paid_until=150.0)) == 150
 
 
 def test_the_hour_counts_from_the_launch_even_where_the_sweep_does_not_pay_from_then() -> None:
