@@ -52,6 +52,8 @@ def summarize(
     """
     events = parse(rows)
     bill = make_bill(events, fixed_usd_per_hour)
+    any_free = any(priced.free for priced in bill.stays)
+    unwaived = make_bill(events, fixed_usd_per_hour, waive=False) if any_free else bill
     lines, nodes = round_bill(bill)
     total = sum(lines.values(), Units()).json()
     tokens, budget_tokens = tokens_by_trial or {}, budget_tokens_by_trial or {}
@@ -79,7 +81,7 @@ def summarize(
         "savings": savings_of(bill, tokens, budget_tokens),
         "projection": None
         if remaining_tokens_by_trial is None
-        else projection_of(bill, tokens, remaining_tokens_by_trial),
+        else projection_of(bill, unwaived, tokens, remaining_tokens_by_trial),
         "warnings": [*node_warnings(bill, nodes), *_unplaced(bill)],
     }
     check(summary)

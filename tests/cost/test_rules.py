@@ -171,3 +171,26 @@ def test_an_end_that_was_found_out_later_closes_what_an_earlier_session_left_ope
     reconciled = [up(0, "s2", launched_at=0.0), down(300, "aws", "s2"), beat(900, "s2")]
     assert dollars(up(0, launched_at=0.0), beat(100), *reconciled) == 0
     assert seconds(up(0, launched_at=0.0), beat(100), *reconciled) == {"idle": 300}
+
+
+def test_what_is_to_come_is_not_projected_from_a_free_hour() -> None:
+    """5M tokens on a machine that was free, at a dollar a second for 1,000 s; 500M more would be 100,000."""
+    about = {"session": "s1", "node": "n", "stage": "r", "trial": "a"}
+    rows = [
+        DOLLAR_A_SECOND,
+        up(0, launched_at=0.0),
+        ledger.trial_start(time=0, **about, variant="a", share=1.0),
+        ledger.trial_end(time=1000, **about, status="interrupted"),
+        down(1000, "aws"),
+    ]
+    name = ("r", "a")
+    tokens, remaining = {name: 5_000_000}, {name: 500_000_000}
+    summary = summarize(
+        rows,
+        budget_usd=None,
+        now=0.0,
+        fixed_usd_per_hour=None,
+        tokens_by_trial=tokens,
+        remaining_tokens_by_trial=remaining,
+    )
+    assert (summary["total_usd"], summary["projection"]["total_usd"]) == (0.0, 100_000.0)
