@@ -110,23 +110,26 @@ def _session_closes(events: Iterable[Event]) -> dict[str, int]:
 
 
 def _identified(events: Sequence[NodeUp | NodeDown]) -> list[NodeUp | NodeDown]:
-    """The events with what was found out of a machine after it was first written down: it was that all along."""
-    later: dict[str, NodeUp] = {}
-    found: list[NodeUp | NodeDown] = []
-    for event in reversed(events):
+    """The events with what other rows know of a machine that one calls nobody's: it was that all along."""
+    named: dict[str, list[NodeUp]] = defaultdict(list)
+    for event in events:
         if isinstance(event, NodeUp) and event.lifecycle is not None:
-            later[event.node] = event
-        elif isinstance(event, NodeUp) and event.node in later:
-            known = later[event.node]
-            event = replace(
-                event,
-                lifecycle=known.lifecycle,
-                instance_type=event.instance_type or known.instance_type,
-                zone=event.zone or known.zone,
-                launched_at=known.launched_at if event.launched_at is None else event.launched_at,
-            )
-        found.append(event)
-    return found[::-1]
+            named[event.node].append(event)
+    return [_with_identity(one, named[one.node]) if isinstance(one, NodeUp) else one for one in events]
+
+
+def _with_identity(event: NodeUp, named: Sequence[NodeUp]) -> NodeUp:
+    """Filled in from the next of `named`, oldest first, or else from the last."""
+    if event.lifecycle is not None or not named:
+        return event
+    known = next((one for one in named if one.time >= event.time), named[-1])
+    return replace(
+        event,
+        lifecycle=known.lifecycle,
+        instance_type=event.instance_type or known.instance_type,
+        zone=event.zone or known.zone,
+        launched_at=known.launched_at if event.launched_at is None else event.launched_at,
+    )
 
 
 def _stays(group: Sequence[NodeUp | NodeDown], close: int, sweep_start: int) -> list[Presence]:

@@ -161,6 +161,8 @@ def test_what_is_found_out_of_a_machine_later_it_was_all_along() -> None:
     assert (priced.stay.spec.lifecycle, priced.stay.joined) == ("spot", 100_000_000)
     in_the_next_session = [up(100, **anonymous), beat(200), up(300, "s2", launched_at=50.0), beat(400, "s2")]
     assert dollars(*in_the_next_session) == 350
+    unheard_of_again = [up(100, launched_at=50.0), beat(200), up(300, "s2", **anonymous), beat(400, "s2")]
+    assert dollars(*unheard_of_again) == 350
 
 
 def test_a_clock_that_is_behind_ec2s_makes_no_negative_time() -> None:

@@ -225,14 +225,14 @@ def run(config: SweepConfig, folder: ResultsFolder) -> str:
 
 @contextmanager
 def dear_once(folder: ResultsFolder, happened: Callable[[], bool]) -> Iterator[None]:
-    """As soon as something has happened, the machine turns out to cost a million dollars a second."""
+    """As soon as something has happened, the machine turns out to cost ten million dollars a second."""
     over = threading.Event()
 
     def raise_price() -> None:
         while not happened() and not over.wait(0.02):
             pass
         node = next(row["node"] for row in read_jsonl(folder.events) if row["event"] == "node_up")
-        append_jsonl(folder.events, ledger.price(time=time.time(), node=node, usd_per_hour=3.6e9))
+        append_jsonl(folder.events, ledger.price(time=time.time(), node=node, usd_per_hour=3.6e10))
 
     thread = threading.Thread(target=raise_price)
     thread.start()

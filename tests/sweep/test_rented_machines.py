@@ -92,4 +92,4 @@ def test_the_bill_of_a_sweep_on_two_machines_is_that_of_their_lifetimes_at_the_p
     assert summary["by_use"]["boot"]["node_seconds"] > 0
     (trial,) = [line for line in summary["by_trial"] if (line["stage"], line["trial"]) == (RANKING, "base")]
     assert trial["node_seconds"] > 0
-    assert {zone for _, zone in ec2.prices.markets} == {row["zone"] for row in driver.events("price")}
+    assert {zone for _, zone in ec2.prices.markets} == {row["zone"] for row in driver.events("price")} - {None}
