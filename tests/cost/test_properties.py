@@ -51,7 +51,7 @@ class Node:
 
     def waived(self, unit: int) -> bool:
         taken = self.down is not None and self.why == "aws" and self.lifecycle == "spot"
-        return taken and (self.until - self.since) * unit < 3600
+        return taken and self.launched is not None and (self.until - self.since) * unit < 3600
 
 
 @dataclass(frozen=True)

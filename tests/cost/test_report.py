@@ -76,7 +76,7 @@ def spot_rows() -> list[dict[str, Any]]:
     trial = {"session": "s1", "node": "n1", "stage": "ranking", "trial": "emb25"}
     return [
         ledger.node_up(time=0, node="n1", **spec),
-        ledger.node_up(time=0, node="n2", **spec),
+        ledger.node_up(time=0, launched_at=0.0, node="n2", **spec),
         ledger.node_down(time=1800, session="s1", node="n2", why="aws"),
         ledger.trial_start(time=0, **trial, variant="emb25", share=1.0),
         ledger.trial_end(time=3600, **trial, status="killed"),
