@@ -16,7 +16,6 @@ from cost.bill import make_bill
 Row = dict[str, Any]
 HORIZON = 40  # whole units of time; the last heartbeat
 EXAMPLES = settings(max_examples=1_000, deadline=None)
-FEWER = settings(EXAMPLES, max_examples=300)
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ def parts_at(sweep: Sweep, node: Node, moment: int) -> list[tuple[str | None, st
     return parts
 
 
-@FEWER
+@EXAMPLES
 @given(sweeps())
 def test_the_bill_equals_a_count_second_by_second(sweep: Sweep) -> None:
     bill = make_bill(ledger.parse(sweep.rows()), sweep.fixed)
@@ -268,7 +267,7 @@ def money(summary: Row) -> Row:
     return summary | {"by_node": nodes, "warnings": None}
 
 
-@FEWER
+@EXAMPLES
 @given(sweeps())
 def test_the_first_hour_rule_never_makes_a_bill_larger(sweep: Sweep) -> None:
     ours = replace(sweep, nodes=[replace(node, why="ours") for node in sweep.nodes])
