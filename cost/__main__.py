@@ -2,7 +2,7 @@
 
 Always holds: it reads and never writes. A report is worked out afresh from the ledger; budget, fixed price and
 tokens are taken from the COST_SUMMARY.json beside it (unknown without one). A mistake is one line on stderr and
-exit code 2; 1 means that no price could be had.
+exit code 2; 1 means that no spot price could be had.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _prices(options: argparse.Namespace, now: float, connect: Connect | None) ->
         sys.stdout.write(json.dumps({"region": region} | found.json(), indent=2, allow_nan=False) + "\n")
     else:
         print_offers(found, region, Console())
-    return 0 if found.offers else EXIT_NO_PRICE
+    return 0 if any(offer.spot_usd_per_hour is not None for offer in found.offers) else EXIT_NO_PRICE
 
 
 def _parser() -> argparse.ArgumentParser:

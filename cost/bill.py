@@ -113,8 +113,11 @@ class _Span:
     end: int
 
 
-def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None) -> Bill:
-    """The bill of what `ledger.parse` gives; the fixed price, None if unstated, is for one's own nodes."""
+def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None, *, waive: bool = True) -> Bill:
+    """The bill of what `ledger.parse` gives; the fixed price, None if unstated, is for one's own nodes.
+
+    Without `waive` first hours that were free are paid for too, as those to come will be.
+    """
     stays, tries = presences(events), attempts(events)
     outcome = {(attempt.stage, attempt.trial): attempt.status for attempt in tries}
     spans: dict[str, list[_Span]] = {stay.node: [] for stay in stays}
@@ -129,16 +132,16 @@ def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None) -> Bill
         elif attempt.end > attempt.start:
             unplaced[trial] = None
     book = PriceBook(events, fixed_usd_per_hour)
-    priced = tuple(_price(stays, book))
+    priced = tuple(_price(stays, book, waive))
     pieces = [piece for one in priced for piece in _pieces(one, spans[one.stay.node])]
     return Bill((*pieces, *_minimums(stays, book)), trials, priced, tuple(unplaced))
 
 
-def _price(stays: Sequence[Presence], book: PriceBook) -> Iterator[PricedStay]:
+def _price(stays: Sequence[Presence], book: PriceBook, waive: bool) -> Iterator[PricedStay]:
     for life in lives(stays):
         for stay in life.stays:
             curve, on_demand = book.curve(stay.node, stay.spec), book.on_demand(stay.spec)
-            yield PricedStay(stay, curve, on_demand, life.is_free)
+            yield PricedStay(stay, curve, on_demand, waive and life.is_free)
 
 
 def _minimums(stays: Sequence[Presence], book: PriceBook) -> Iterator[Piece]:

@@ -28,6 +28,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 # Unix seconds. The bound, in the year 5138, catches times in milliseconds.
 Time = Annotated[float, Field(ge=0, lt=1e11)]
 Arguments = ParamSpec("Arguments")
+OWN = "own"  # as the lifecycle of a price: it ends where the machine turns out to be rented
+FIXED_SOURCE = "cost.fixed_usd_per_hour of the sweep file"  # as the source of a price: nobody was asked
 
 _CHECKED = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -83,11 +85,16 @@ class NodeUp(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class NodeDown(SessionEvent):
-    """The machine is gone. `why`: `aws` (EC2 took a spot instance back), `ours`, `lost`, or other words."""
+    """The machine is gone. `why`: `aws` (EC2 took a spot instance back), `ours`, `lost`, or other words.
+
+    `paid_until`: until when it may be paid for although the sweep has nothing of it any more; null for no longer.
+    A machine that Ray has left before its notice was up (`drained`) is paid for until EC2 takes it, or we end it.
+    """
 
     event: ClassVar[str] = "node_down"
     node: Text
     why: str
+    paid_until: Time | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -119,8 +126,9 @@ class TrialEnd(SessionEvent):
 class Price(Event):
     """What an hour costs from `time` on: of one node, or of the nodes of one instance type in one zone.
 
-    `lifecycle`: the nodes that it holds for; null for all. `observed_at`: when it was asked for. `source`: who
-    said so, in words. `stale`: nobody did; a stand-in that holds only as long as no true sample is known.
+    `lifecycle`: the nodes that it holds for, `OWN` for machines of one's own; null for all. `observed_at`: when it
+    was asked for. `source`: who said so, in words. `stale`: nobody did; a stand-in that holds only as long as no true
+    sample is known.
     """
 
     event: ClassVar[str] = "price"

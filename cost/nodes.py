@@ -22,11 +22,16 @@ def node_lines(bill: Bill, units: Mapping[str, Units]) -> list[Json]:
     return [_line(node, stays, units[node]) for node, stays in bill.nodes.items()]
 
 
-def node_warnings(bill: Bill, units: Mapping[str, Units]) -> list[str]:
-    """What a reader has to know about the prices before believing the total."""
+def node_warnings(bill: Bill, units: Mapping[str, Units], last_session: int) -> list[str]:
+    """What a reader has to know about prices and ends before believing the total.
+
+    `last_session`: when the last session began (microseconds); its machines may still be there.
+    """
     warnings = []
     for node, stays in bill.nodes.items():
         last, unpriced = stays[-1], units[node].unpriced_ms
+        if last.stay.why is None and last.stay.spec.lifecycle is not None and last.stay.end < last_session:
+            warnings.append(f"node {node}: its end was not seen; AWS may have billed it for longer")
         if unpriced:
             seconds = f"{unpriced / MILLISECONDS:.0f} s"
             warnings.append(f"node {node}: no price is known for its {seconds}, not in the total")

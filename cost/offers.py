@@ -29,6 +29,7 @@ class Offer:
     spot_source: str | None
     on_demand_usd_per_hour: float | None
     on_demand_source: str | None
+    on_demand_stale: bool
     saving: float | None
     usd_per_unit: float | None
 
@@ -98,6 +99,7 @@ def _offer(instance_type: str, spot: Quote | None, listed: Quote | None, units: 
         spot_source=spot.source if spot else None,
         on_demand_usd_per_hour=listed.usd_per_hour if listed else None,
         on_demand_source=listed.source if listed else None,
+        on_demand_stale=listed.stale if listed else False,
         saving=1 - spot.usd_per_hour / listed.usd_per_hour if spot and listed else None,
         usd_per_unit=price.usd_per_hour / units if price and units else None,
     )

@@ -2,8 +2,9 @@
 
 Always holds: a sample applies from its time on, and the first one before it too; a sample of the node
 itself goes before one of its instance type and zone, one of its lifecycle before one of any. A stale sample
-(a stand-in) counts only where no true one is known. A machine of one's own (no lifecycle) without samples
-has the fixed price; a rented one without samples has no price: unknown is never silently zero.
+(a stand-in) counts only where no true one is known. A sweep writes down what its user says a machine costs like
+any sample; a machine of one's own (no lifecycle) of which no such word is known has the fixed price; a rented one
+without samples has no price: unknown is never silently zero.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from itertools import pairwise
 from typing import Literal
 
 from cost.amounts import Amount, amount_of, microseconds
-from cost.ledger import Event, Price
+from cost.ledger import FIXED_SOURCE, OWN, Event, Price
 from cost.timeline import NodeSpec
 
 PriceSource = Literal["sampled", "fixed", "unknown"]
@@ -75,7 +76,8 @@ class PriceBook:
 
     def curve(self, node: str, spec: NodeSpec) -> PriceCurve:
         market = self._of_market.get((spec.instance_type, spec.zone, spec.lifecycle))
-        samples = self._of_node.get(node) or market or self._of_market.get((spec.instance_type, spec.zone, None))
+        of_node = [one for one in self._of_node.get(node, ()) if one.lifecycle != OWN or spec.lifecycle is None]
+        samples = of_node or market or self._of_market.get((spec.instance_type, spec.zone, None))
         if samples:
             return _curve(samples)
         if spec.lifecycle is None and self._fixed is not None:
@@ -94,7 +96,7 @@ def _curve(samples: Sequence[Price]) -> PriceCurve:
     by_time = sorted(true, key=lambda sample: (sample.time, sample.usd_per_hour, sample.source or ""))
     heard = max(samples, key=lambda sample: (sample.heard_at, not sample.stale))
     return PriceCurve(
-        "sampled",
+        "fixed" if all(sample.source == FIXED_SOURCE for sample in samples) else "sampled",
         tuple(microseconds(sample.time) for sample in by_time),
         tuple(_exact(sample.usd_per_hour) for sample in by_time),
         stale=heard.stale,

@@ -7,6 +7,7 @@ the amounts are null.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from cost.bill import Bill
@@ -15,13 +16,19 @@ from cost.rounding import CENTS, cents, dollars, sum_usd
 
 METHOD = (
     "remaining tokens at the dollars per token of the same trial so far, else of its variant, else of all trials; "
-    "times total over trials, so that boot, idle and head go on in proportion"
+    "times total over trials, so that idle and head go on in proportion; boot is spent once, and a first hour that "
+    "was free counts at its price, as the next one need not be free"
 )
 
 
-def projection_of(bill: Bill, tokens: Mapping[TrialName, int], remaining: Mapping[TrialName, int]) -> dict[str, Any]:
-    """The cost of the tokens that remain, by (stage, trial), trials not yet begun included, and the total then."""
-    rates = Rates(bill, tokens)
+def projection_of(
+    bill: Bill, unwaived: Bill, tokens: Mapping[TrialName, int], remaining: Mapping[TrialName, int]
+) -> dict[str, Any]:
+    """The cost of the tokens that remain, by (stage, trial), trials not yet begun included, and the total then.
+
+    `unwaived`: the same bill without free first hours, for what is to come.
+    """
+    rates, so_far = Rates(unwaived, tokens), sum((charge.amount.usd for charge in bill.charges), Fraction(0))
     lines = []
     for (stage, trial), count in remaining.items():
         rate = rates.to_come((stage, trial))
@@ -31,7 +38,7 @@ def projection_of(bill: Bill, tokens: Mapping[TrialName, int], remaining: Mappin
     return {
         "remaining_tokens": sum(remaining.values()),
         "remaining_usd": to_come,
-        "total_usd": None if to_come is None else (cents(rates.total.usd) + cents(to_come)) / CENTS,
+        "total_usd": None if to_come is None else (cents(so_far) + cents(to_come)) / CENTS,
         "by_trial": lines,
         "method": METHOD,
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cost.amounts import Amount, total_by
-from cost.bill import Bill, TrialId
+from cost.bill import BOOT, Bill, TrialId
 
 TrialName = tuple[str, str]  # (stage, trial)
 
@@ -42,14 +42,16 @@ class Rates:
             if tokens.get((trial.stage, trial.trial))  # what trains none (a check) says nothing of the rate
         }
         self.total = sum(spent.values(), Amount())
+        started = total_by((charge.use == BOOT, charge.amount) for charge in bill.charges)
         of_trials = sum((amount.usd for trial, amount in spent.items() if trial), Fraction(0))
-        self._all_in = self.total.usd / of_trials if of_trials else Fraction(1)
+        running = self.total.usd - started.get(True, Amount()).usd
+        self._all_in = running / of_trials if of_trials else Fraction(1)
 
     def of_trial(self, name: TrialName) -> Fraction | None:
         return self._mean(trial for trial in self._known if (trial.stage, trial.trial) == name)
 
     def to_come(self, name: TrialName) -> Fraction | None:
-        """All-in dollars per token that this trial, perhaps not yet begun, will have."""
+        """Dollars per token, idle and head included, boot not, that this trial, perhaps not yet begun, will have."""
         variant = self._variants.get(name)
         rates = (
             self.of_trial(name),

@@ -1,7 +1,8 @@
 """AWS's rules for Linux instances, beyond paying for every second.
 
 Always holds: doubt never makes a bill smaller: an instance counts as taken back by AWS only where node_down
-says `aws`, and as young only since its launch or, where that is unknown, since it was first seen.
+says `aws` (not `drained`: Ray left it before its notice was up, and nobody saw who ended it then), and as young
+only where its launch is known: it may have been up long before anybody saw it.
 
 - A spot instance that EC2 interrupts within its first hour is free; one that we end is not (EC2 User Guide,
   "Billing for interrupted Spot Instances", as of 2025).
@@ -38,8 +39,9 @@ class Life:
     @property
     def is_free(self) -> bool:
         """Whether EC2 took a spot instance back within its first hour."""
-        last = self.stays[-1]
-        return last.why == "aws" and last.spec.lifecycle == SPOT and self.end - self.start < HOUR
+        last, launch_known = self.stays[-1], any(stay.launched is not None for stay in self.stays)
+        taken = last.why == "aws" and last.spec.lifecycle == SPOT
+        return taken and launch_known and self.end - self.start < HOUR
 
     @property
     def minimum_until(self) -> int:

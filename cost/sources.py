@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from textwrap import shorten
 from typing import Any, Protocol, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from cost.instances import PriceTable, price_table
@@ -94,13 +94,21 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _words(error: Exception) -> str:
-    """One short line; of a web page sent in place of an answer, only the code."""
+    """One short line, with advice where there is any; of a web page sent in place of an answer, only the code."""
     text = str(error) or type(error).__name__
     if isinstance(error, ClientError):
         said = error.response.get("Error", {})
         code, message = said.get("Code", "unknown error"), said.get("Message") or ""
         text = f"error {code}" if "<" in message else f"{code}: {message}".removesuffix(": ")
-    return shorten(" ".join(text.split()), _LONG_MESSAGE, placeholder=" ...")
+    return shorten(" ".join(text.split()), _LONG_MESSAGE, placeholder=" ...") + _advice(error)
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, NoCredentialsError):
+        return "; set AWS_PROFILE or run `aws configure`"
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return "; no way to AWS from here: check the network or AWS_ENDPOINT_URL"
+    return ""
 
 
 class SpotHistory:

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
-from cost.amounts import Amount, total_by
+from cost.amounts import Amount, microseconds, total_by
 from cost.bill import TRIAL_USES, USES, Bill, make_bill
 from cost.invariants import check
-from cost.ledger import SessionEvent, parse
+from cost.ledger import Event, SessionEvent, parse
 from cost.nodes import node_lines, node_warnings
 from cost.projection import projection_of
 from cost.rates import TrialName
@@ -52,6 +52,8 @@ def summarize(
     """
     events = parse(rows)
     bill = make_bill(events, fixed_usd_per_hour)
+    any_free = any(priced.free for priced in bill.stays)
+    unwaived = make_bill(events, fixed_usd_per_hour, waive=False) if any_free else bill
     lines, nodes = round_bill(bill)
     total = sum(lines.values(), Units()).json()
     tokens, budget_tokens = tokens_by_trial or {}, budget_tokens_by_trial or {}
@@ -79,11 +81,20 @@ def summarize(
         "savings": savings_of(bill, tokens, budget_tokens),
         "projection": None
         if remaining_tokens_by_trial is None
-        else projection_of(bill, tokens, remaining_tokens_by_trial),
-        "warnings": [*node_warnings(bill, nodes), *_unplaced(bill)],
+        else projection_of(bill, unwaived, tokens, remaining_tokens_by_trial),
+        "warnings": [*node_warnings(bill, nodes, _last_session(events)), *_unplaced(bill)],
     }
     check(summary)
     return summary
+
+
+def _last_session(events: Iterable[Event]) -> int:
+    """When the last session began, by the first of its events."""
+    first: dict[str, int] = {}
+    for event in events:
+        if isinstance(event, SessionEvent):
+            first[event.session] = min(first.get(event.session, microseconds(event.time)), microseconds(event.time))
+    return max(first.values(), default=0)
 
 
 def _by_use(lines: Mapping[Line, Units]) -> Json:

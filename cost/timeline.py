@@ -74,9 +74,8 @@ def presences(events: Sequence[Event]) -> tuple[Presence, ...]:
     closes = _session_closes(events)
     sweep_start = min((microseconds(event.time) for event in events if isinstance(event, SessionStart)), default=0)
     groups: dict[Hashable, list[NodeUp | NodeDown]] = defaultdict(list)
-    for event in events:
-        if isinstance(event, NodeUp | NodeDown):
-            groups[event.session, event.node].append(event)
+    for event in _identified([event for event in events if isinstance(event, NodeUp | NodeDown)]):
+        groups[event.session, event.node].append(event)
     stays = [stay for group in groups.values() for stay in _stays(group, closes[group[0].session], sweep_start)]
     merged: list[Presence] = []
     for stay in sorted(stays, key=lambda stay: (stay.node, stay.start, stay.end, repr(stay))):
@@ -110,6 +109,29 @@ def _session_closes(events: Iterable[Event]) -> dict[str, int]:
     return closes
 
 
+def _identified(events: Sequence[NodeUp | NodeDown]) -> list[NodeUp | NodeDown]:
+    """The events with what other rows know of a machine that one calls nobody's: it was that all along."""
+    named: dict[str, list[NodeUp]] = defaultdict(list)
+    for event in events:
+        if isinstance(event, NodeUp) and event.lifecycle is not None:
+            named[event.node].append(event)
+    return [_with_identity(one, named[one.node]) if isinstance(one, NodeUp) else one for one in events]
+
+
+def _with_identity(event: NodeUp, named: Sequence[NodeUp]) -> NodeUp:
+    """Filled in from the next of `named`, oldest first, or else from the last."""
+    if event.lifecycle is not None or not named:
+        return event
+    known = next((one for one in named if one.time >= event.time), named[-1])
+    return replace(
+        event,
+        lifecycle=known.lifecycle,
+        instance_type=event.instance_type or known.instance_type,
+        zone=event.zone or known.zone,
+        launched_at=known.launched_at if event.launched_at is None else event.launched_at,
+    )
+
+
 def _stays(group: Sequence[NodeUp | NodeDown], close: int, sweep_start: int) -> list[Presence]:
     """The stays of one node in one session, from its events in order."""
     stays: list[Presence] = []
@@ -119,7 +141,7 @@ def _stays(group: Sequence[NodeUp | NodeDown], close: int, sweep_start: int) -> 
         time = microseconds(event.time)
         if isinstance(event, NodeDown):
             if up:
-                stays.append(replace(up, end=time, why=event.why))
+                stays.append(replace(up, end=_paid_until(event), why=event.why))
             else:
                 stray = event
             up = None
@@ -131,10 +153,14 @@ def _stays(group: Sequence[NodeUp | NodeDown], close: int, sweep_start: int) -> 
             stays.append(replace(up, end=time))
             up = replace(seen, start=time, launched=_either(seen.launched, up.launched))
         elif stray and stray.time == event.time:
-            stays.append(replace(seen, end=time, why=stray.why))
+            stays.append(replace(seen, end=_paid_until(stray), why=stray.why))
         else:
             up = seen
     return [*stays, up] if up else stays
+
+
+def _paid_until(event: NodeDown) -> int:
+    return microseconds(max(event.time, event.paid_until or 0.0))
 
 
 def _seen(event: NodeUp, time: int, close: int, sweep_start: int) -> Presence:

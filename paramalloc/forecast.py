@@ -30,6 +30,7 @@ from paramalloc.sweep_file import load_sweep
 from paramalloc.training.run import Budget
 
 FIXED_PRICE = "cost.fixed_usd_per_hour"
+ON_TOP = "head, boot and idling come on top"  # of what training costs on a cluster
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def print_forecast(found: Forecast, cost: CostConfig, console: Console) -> None:
 def _cost(found: Forecast, known: Estimate, cost: CostConfig) -> str:
     budget = f"of a budget of ${cost.budget_usd:,.2f}"
     if found.rented and found.rented.here:
-        return f"{_dollars(known.usd)} on {_hourly(found.rented)}, {budget}"
+        return f"{_dollars(known.usd)} on {_hourly(found.rented)}, {budget}; {ON_TOP}"
     if not cost.fixed_usd_per_hour:
         return f"nothing on this machine ({FIXED_PRICE} is 0)"
     return f"{_dollars(known.usd)} at ${cost.fixed_usd_per_hour:g} an hour ({FIXED_PRICE}), {budget}"
@@ -199,7 +200,7 @@ def _elsewhere(rented: Rental, known: Estimate | None, cost: CostConfig) -> str:
     if known is None or cost.tokens_per_second is None:
         return f"{_hourly(rented)}; state its cost.tokens_per_second to see what the sweep would cost there"
     low, high = (hours * usd for hours, usd in zip(known.hours, rented.price.usd_per_hour, strict=True))
-    return f"{_dollars((low, high))} at the stated speed, on {_hourly(rented)}"
+    return f"{_dollars((low, high))} at the stated speed, on {_hourly(rented)}; {ON_TOP}"
 
 
 def _hourly(rented: Rental) -> str:

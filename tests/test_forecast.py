@@ -116,6 +116,9 @@ def test_the_reader_learns_what_the_estimate_rests_on(tmp_path: Path, cost: dict
     assert all(part in stream.getvalue() for part in parts)
 
 
+ON_TOP = "head, boot and idling come on top"
+
+
 def spot(here: bool) -> Rental:
     price = HourlyPrice((0.4, 0.5), "EC2's spot price now")
     return Rental(Machine("g5.xlarge", "us-east-1", (), "cluster/spot.yaml"), price, here)
@@ -134,7 +137,7 @@ def test_on_a_cluster_the_price_of_its_machines_counts(tmp_path: Path) -> None:
     hours = found.estimate.hours
     assert found.estimate.usd == pytest.approx((0.4 * hours[0], 0.5 * hours[1]))
     cost = f"cost: ${0.4 * hours[0]:.2f} to ${0.5 * hours[1]:.2f} on g5.xlarge spot at $0.4 to $0.5 an hour"
-    assert printed(found, plan)[1] == f"{cost} (EC2's spot price now), of a budget of $50.00"
+    assert printed(found, plan)[1] == f"{cost} (EC2's spot price now), of a budget of $50.00; {ON_TOP}"
     assert forecast_as_json(found) == {
         "hours": list(hours),
         "usd": list(found.estimate.usd),
@@ -154,7 +157,7 @@ def test_elsewhere_it_is_told_beside_and_only_a_stated_speed_gives_dollars(tmp_p
     assert printed(found, plan)[1:] == [
         "cost: nothing on this machine (cost.fixed_usd_per_hour is 0)",
         f"rented (cluster/spot.yaml): ${low:.2f} to ${high:.2f} at the stated speed, "
-        "on g5.xlarge spot at $0.4 to $0.5 an hour (EC2's spot price now)",
+        f"on g5.xlarge spot at $0.4 to $0.5 an hour (EC2's spot price now); {ON_TOP}",
     ]
     measured = make_plan(make())
     earlier(tmp_path / "before", measured, {"base": 64.0})

@@ -2,7 +2,7 @@
 
 Always holds: what runs is let run until the budget itself is spent; a trial is started only while the bill, all that
 runs, the trial itself and the reserve for finalists not chosen yet stay within the budget. Before anything has been
-measured nothing is known of what is to come, and only what is spent counts.
+measured nothing is known of what is to come, and only what is spent counts; a trial's first tokens are no measure.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from paramalloc.sweep.trial_state import TrialState
 
 LOOK_SECONDS = 15.0
 LOOK_SHARE = 0.05  # of the driver's time at most goes into working the bill out
+MEASURED_SHARE = 0.05  # of its tokens, before what one trial has cost says what others will
 PATIENCE_SECONDS = 300.0  # node time without a price, before anybody is told
 
 
@@ -109,7 +110,7 @@ class BudgetGuard:
         return decide(summary["total_usd"], 0.0, 0.0, self.journal.cost.budget_usd)
 
     def _allowance(self, recorder: StageRecorder, summary: Mapping[str, Any], busy: Collection[str]) -> Allowance:
-        ahead = _usd_by_trial(summary)
+        ahead = _usd_by_trial(summary) if self._has_measured() else {}
         line = sorted(recorder.trials.values(), key=lambda trial: trial.place_in_line)
         costs = {t.task.name: ahead.get((t.task.stage, t.task.name), 0.0) for t in line if not t.done}
         return admit(
@@ -119,6 +120,11 @@ class BudgetGuard:
             [(name, usd) for name, usd in costs.items() if name not in busy],
             sum(ahead.get(name, 0.0) for name in self.journal.look_ahead().reserved),
         )
+
+    def _has_measured(self) -> bool:
+        planned = self.journal.look_ahead().budget_tokens
+        trained = ((tokens, planned.get(name)) for name, tokens in self.journal.tokens.items())
+        return any(whole and tokens >= MEASURED_SHARE * whole for tokens, whole in trained)
 
     def _withhold(self, recorder: StageRecorder, allowance: Allowance, busy: Collection[str]) -> None:
         """Once a trial is withheld it stays so until the next `admit`: Tune has let go of it."""

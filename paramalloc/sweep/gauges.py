@@ -71,9 +71,9 @@ def _money(summary: Mapping[str, Any], nodes: Collection[str]) -> dict[str, floa
 
 
 def burn_usd_per_hour(summary: Mapping[str, Any], nodes: Collection[str]) -> float | None:
-    """What these nodes together cost in an hour, None where the price of one is not known."""
+    """What these nodes together cost in an hour, None where one is not in the bill yet or has no known price."""
     prices = [line["usd_per_hour"]["last"] for line in summary["by_node"] if line["node"] in nodes]
-    return None if None in prices else sum(prices)
+    return None if len(prices) < len(nodes) or None in prices else sum(prices)
 
 
 class Gauges:

@@ -78,7 +78,8 @@ class Journal:
         self.newest: dict[str, Any] | None = None  # the bill as it was last worked out
         self._next_summary = clock() + SUMMARY_SECONDS
         self.bill(ledger.session_start)
-        self.began: str = read_jsonl(folder.events)[0]["session"]  # names the sweep over all of its sessions
+        rows = read_jsonl(folder.events)  # whose first may have been torn
+        self.began: str = next(row["session"] for row in rows if "session" in row)  # names the sweep for good
 
     def tell(self, event: str, text: str, **fields: Any) -> None:
         """Record something worth knowing and say it."""

@@ -24,6 +24,7 @@ from paramalloc.sweep.price_watch import PriceWatch
 HEARTBEAT_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 GIVEN_BACK = NodeDeathInfo.Reason.Value("AUTOSCALER_DRAIN_IDLE")
+DRAINED = NodeDeathInfo.Reason.Value("AUTOSCALER_DRAIN_PREEMPTED")  # as soon as nothing runs there any more
 RECORD_SECONDS = 10.0  # a node joins some time before its agent has found out what it is
 
 
@@ -52,9 +53,22 @@ def live_nodes() -> dict[str, Node]:
     return found
 
 
-def idle_nodes() -> set[str]:
-    """The ids of nodes that the autoscaler has given back because nothing ran there."""
-    return {node["NodeID"] for node in ray.nodes() if node.get("DeathReason") == GIVEN_BACK}
+def death_reasons() -> dict[str, int]:
+    """Why the nodes that are gone have gone, by id, in Ray's numbers (`NodeDeathInfo.Reason`)."""
+    return {node["NodeID"]: node["DeathReason"] for node in ray.nodes() if not node["Alive"]}
+
+
+def end_of_stay(reason: int | None, notice: Notice | None, now: float) -> dict[str, Any]:
+    """What the bill has to know of a machine's end: `why`, and `paid_until` where that is later (Unix seconds).
+
+    Ray leaves a drained machine once it is idle, long before EC2 takes it. Whether EC2 still did, or the autoscaler
+    ended it first, nobody sees; so it is paid for until the deadline, and EC2 gets no credit for taking it.
+    """
+    if notice is None:
+        return {"why": "ours" if reason == GIVEN_BACK else "lost"}
+    if reason == DRAINED and now < notice.deadline:
+        return {"why": "drained", "paid_until": notice.deadline}
+    return {"why": "aws"}
 
 
 def published_records() -> dict[str, NodeRecord]:
@@ -101,7 +115,7 @@ class NodeWatch:
         agents: whether node agents may run here, which tell what a machine is.
         look: the live nodes by id.
         records: what the agents have published, by node id.
-        given_back: the nodes that the autoscaler has ended because they were idle.
+        reasons: why nodes that are gone have gone, by id, in Ray's numbers.
         clock: seconds, monotonic.
         prices: told of each machine; None: nobody follows what they cost.
         beat: called with each heartbeat, and given the ids of the machines that are there.
@@ -113,14 +127,14 @@ class NodeWatch:
         agents: bool,
         look: Callable[[], Mapping[str, Node]] = live_nodes,
         records: Callable[[], Mapping[str, NodeRecord]] = published_records,
-        given_back: Callable[[], Collection[str]] = idle_nodes,
+        reasons: Callable[[], Mapping[str, int]] = death_reasons,
         clock: Callable[[], float] = time.monotonic,
         prices: PriceWatch | None = None,
         beat: Callable[[Collection[str]], None] = lambda nodes: None,
     ) -> None:
         self.journal, self.agents, self.clock, self.prices = journal, agents, clock, prices
         self._beat = beat
-        self._look, self._read_records, self._given_back = look, records, given_back
+        self._look, self._read_records, self._reasons = look, records, reasons
         self.nodes: dict[str, Node] = {}
         self.lost: set[str] = set()
         self._records: dict[str, NodeRecord] = {}
@@ -178,24 +192,26 @@ class NodeWatch:
         gone = self.nodes.keys() - alive.keys()
         known, self.nodes = self.nodes, {**self.nodes, **alive}
         self._bill_joined(patience=RECORD_SECONDS if self.agents else 0.0, at_once=gone)
-        given_back = self._given_back() if gone else ()
+        reasons = self._reasons() if gone else {}
         for node_id in gone:
-            self._bid_farewell(known[node_id], node_id in given_back)
+            self._bid_farewell(known[node_id], reasons.get(node_id))
             del self.nodes[node_id]
 
-    def _bid_farewell(self, node: Node, was_idle: bool) -> None:
-        noticed = self.notice(node.id) is not None
-        if was_idle and not noticed:
-            self.journal.bill(ledger.node_down, node=node.id, why="ours")
+    def _bid_farewell(self, node: Node, reason: int | None) -> None:
+        notice = self.notice(node.id)
+        end = end_of_stay(reason, notice, self.journal.clock())
+        self.journal.bill(ledger.node_down, node=node.id, **end)
+        if end["why"] == "ours":
             self.journal.tell("node_given_back", f"node {node.name} was idle and is given back", node=node.id)
             return
         self.lost.add(node.id)
-        self.journal.bill(ledger.node_down, node=node.id, why="aws" if noticed else "lost")
-        text = f"node {node.name} is gone, {'as its notice said' if noticed else 'without a notice'}"
-        self.journal.tell("node_lost", text, node=node.id, noticed=noticed)
+        text = f"node {node.name} is gone, {'as its notice said' if notice else 'without a notice'}"
+        self.journal.tell("node_lost", text, node=node.id, noticed=notice is not None)
 
     def _heed(self, node_id: str, record: NodeRecord) -> None:
-        before = self.notice(node_id)
+        before, known = self.notice(node_id), self._records.get(node_id, NodeRecord())
+        if record.lifecycle and not known.lifecycle and node_id in self.nodes:
+            self._joined.setdefault(node_id, self.journal.clock())  # billed as one's own until now
         self._records[node_id] = record if record.notice or not before else replace(record, notice=None)
         if record.notice and record.notice != before:
             left = record.notice.deadline - self.journal.clock()
@@ -203,14 +219,26 @@ class NodeWatch:
             self.journal.tell("node_notice", text, node=node_id, deadline=record.notice.deadline)
 
     def _bill_joined(self, patience: float, at_once: Iterable[str] = ()) -> None:
-        now, gone = self.journal.clock(), set(at_once)
+        now, gone, unknown = self.journal.clock(), set(at_once), list[str]()
         for node_id, joined in list(self._joined.items()):
             if node_id in self._records or node_id in gone or now - joined >= patience:
+                if self.agents and node_id not in self._records:
+                    unknown.append(node_id)
                 fields = _ledger_fields(self.nodes[node_id], self._records.get(node_id, NodeRecord()))
                 row = self.journal.bill(ledger.node_up, time=joined, **fields)
                 if self.prices:
                     self.prices.joined(row)
                 del self._joined[node_id]
+        if unknown:
+            self._tell_unknown(unknown)
+
+    def _tell_unknown(self, nodes: list[str]) -> None:
+        usd, names = self.journal.cost.fixed_usd_per_hour, ", ".join(node_id[:8] for node_id in nodes)
+        text = (
+            f"no node agent says what these machines are: {names}; until one does, each is billed as your own, "
+            f"at ${usd:,.2f} an hour (cost.fixed_usd_per_hour)"
+        )
+        self.journal.tell("nodes_unknown", text, nodes=nodes)
 
 
 def _ledger_fields(node: Node, record: NodeRecord) -> dict[str, Any]:

@@ -52,13 +52,15 @@ class PriceWatch:
         self.close()
 
     def joined(self, node: Mapping[str, Any]) -> None:
-        """A machine is there, as its `node_up` row says; one that is not rented has no lifecycle."""
-        if node["lifecycle"] is None:
-            return
-        if self.journal.cost.prices == "fixed":
-            said_by = "cost.fixed_usd_per_hour of the sweep file"
+        """A machine is there, as its `node_up` row says; one that is not rented has no lifecycle.
+
+        What the user says that it costs is written down, so that the bill does not change when that does.
+        """
+        own = node["lifecycle"] is None
+        if own or self.journal.cost.prices == "fixed":
+            about = {"node": node["node"], "lifecycle": ledger.OWN if own else None, "source": ledger.FIXED_SOURCE}
             usd = self.journal.cost.fixed_usd_per_hour
-            self._found.put(ledger.price(time=node["time"], node=node["node"], usd_per_hour=usd, source=said_by))
+            append_jsonl(self.journal.folder.events, ledger.price(time=node["time"], usd_per_hour=usd, **about))
         elif node["instance_type"] and node["zone"]:
             if not self._thread.is_alive():
                 self._thread.start()

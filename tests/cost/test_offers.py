@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from cost.__main__ import main
 from cost.instances import Throughput, peak_throughput
@@ -99,6 +101,24 @@ def test_without_any_price_the_exit_code_says_so(capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert "not known: odd.large spot: UnauthorizedOperation: as tested\n" in shown
     assert "not known: odd.large on demand: AccessDeniedException: as tested\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("trouble", "advice"),
+    [
+        (NoCredentialsError(), "set AWS_PROFILE or run `aws configure`"),
+        (EndpointConnectionError(endpoint_url="https://ec2"), "check the network or AWS_ENDPOINT_URL"),
+    ],
+)
+def test_a_dated_on_demand_price_is_no_answer_and_the_trouble_has_advice(
+    trouble: Exception, advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    command = ["prices", "--types", "g5.xlarge", "--json"]
+    assert main(command, NOW, connected(*[trouble] * 3)) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [offer["on_demand_stale"] for offer in found["offers"]] == [True]
+    assert found["problems"][0].endswith(advice)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def up(time: float, session: str = "s1", lifecycle: str | None = "spot", **field
     return ledger.node_up(time=time, session=session, **spec | fields)
 
 
-def down(time: float, why: str, session: str = "s1") -> Row:
-    return ledger.node_down(time=time, session=session, node="n", why=why)
+def down(time: float, why: str, session: str = "s1", **fields: Any) -> Row:
+    return ledger.node_down(time=time, session=session, node="n", why=why, **fields)
 
 
 def beat(time: float, session: str = "s1") -> Row:
@@ -43,14 +43,16 @@ def seconds(*rows: Row) -> dict[str, Fraction]:
 @pytest.mark.parametrize(
     ("rows", "usd"),
     [
-        ([up(0), down(2400, "aws")], 0),
-        ([up(0), down(3599, "aws")], 0),
-        ([up(0), down(3600, "aws")], 3600),
+        ([up(0, launched_at=0.0), down(2400, "aws")], 0),
+        ([up(0, launched_at=0.0), down(3599, "aws")], 0),
+        ([up(0, launched_at=0.0), down(3600, "aws")], 3600),
         ([up(0), down(2400, "ours")], 2400),
         ([up(0), down(2400, "lost")], 2400),
         ([up(0), beat(2400)], 2400),
         ([up(0, lifecycle="on-demand"), down(2400, "aws")], 2400),
         ([up(0, lifecycle=None), down(2400, "aws")], 2400),
+        # Nobody knows how long it had been up when it was first seen.
+        ([up(0), down(1200, "aws")], 1200),
         # It had been up before it was seen.
         ([up(600, launched_at=0.0), down(3590, "aws")], 0),
         ([up(600, launched_at=0.0), down(3601, "aws")], 3601),
@@ -60,6 +62,16 @@ def test_only_a_spot_instance_that_aws_took_back_in_its_first_hour_is_free(rows:
     assert dollars(*rows) == usd
 
 
+def test_a_machine_that_ray_left_before_its_deadline_is_paid_for_until_then() -> None:
+    """A notice at 59:00; Ray leaves ten seconds later, EC2 takes the machine at 61:00."""
+    left = [up(100, launched_at=0.0), down(3550, "drained", paid_until=3660.0), beat(3700)]
+    assert dollars(*left) == 3660
+    assert seconds(*left) == {"boot": 100, "idle": 3560}
+    assert dollars(up(0, launched_at=0.0), down(3550, "aws", paid_until=3660.0)) == 3660  # taken after its first hour
+    assert dollars(up(0, launched_at=0.0), down(3550, "aws", paid_until=3000.0)) == 0  # never before it was gone
+    assert dollars(up(0), down(30, "drained", paid_until=150.0)) == 150
+
+
 def test_the_hour_counts_from_the_launch_even_where_the_sweep_does_not_pay_from_then() -> None:
     late = ledger.session_start(time=1000, session="s1")
     assert dollars(late, up(1200, launched_at=0.0), down(3700, "aws")) == 2700
@@ -67,12 +79,12 @@ def test_the_hour_counts_from_the_launch_even_where_the_sweep_does_not_pay_from_
 
 
 def test_free_seconds_are_still_seconds() -> None:
-    assert seconds(up(0), down(2400, "aws")) == {"idle": 2400}
+    assert seconds(up(0, launched_at=0.0), down(2400, "aws")) == {"idle": 2400}
 
 
 def test_a_second_start_has_an_hour_of_its_own() -> None:
     first = [up(0), down(4000, "ours")]
-    assert dollars(*first, up(5000), down(6000, "aws")) == 4000
+    assert dollars(*first, up(5000, launched_at=5000.0), down(6000, "aws")) == 4000
     restarted = [up(0, launched_at=0.0), beat(4000), up(5000, "s2", launched_at=4500.0), down(6000, "aws", "s2")]
     assert dollars(*restarted) == 4000
     unknown_first = [up(0), beat(4000), up(5000, "s2", launched_at=4500.0), down(6000, "aws", "s2")]
@@ -82,17 +94,17 @@ def test_a_second_start_has_an_hour_of_its_own() -> None:
 
 
 def test_a_driver_that_was_away_makes_no_instance_younger() -> None:
-    seen_again = [up(0), beat(1000), up(3000, "s2"), down(3700, "aws", "s2")]
+    seen_again = [up(0, launched_at=0.0), beat(1000), up(3000, "s2"), down(3700, "aws", "s2")]
     assert dollars(*seen_again) == 1000 + 700
-    soon = [up(0), beat(1000), up(3000, "s2"), down(3500, "aws", "s2")]
+    soon = [up(0, launched_at=0.0), beat(1000), up(3000, "s2"), down(3500, "aws", "s2")]
     assert dollars(*soon) == 0
 
 
 def test_of_two_words_about_one_end_the_dearer_counts() -> None:
     for why in ("ours", "abandoned"):
-        assert dollars(up(0), up(0, "s2"), down(2400, "aws"), down(2400, why, "s2")) == 2400
-    assert dollars(up(0), up(0, "s2"), down(2400, "aws"), beat(2400, "s2")) == 0
-    assert dollars(up(0), up(0, "s2"), down(2400, "aws"), beat(2500, "s2")) == 2500
+        assert dollars(up(0, launched_at=0.0), up(0, "s2"), down(2400, "aws"), down(2400, why, "s2")) == 2400
+    assert dollars(up(0, launched_at=0.0), up(0, "s2"), down(2400, "aws"), beat(2400, "s2")) == 0
+    assert dollars(up(0, launched_at=0.0), up(0, "s2"), down(2400, "aws"), beat(2500, "s2")) == 2500
 
 
 @pytest.mark.parametrize("lifecycle", ["spot", "on-demand"])
@@ -106,7 +118,7 @@ def test_a_start_costs_at_least_a_minute_once_its_end_is_known(lifecycle: str) -
 
 def test_the_minute_is_neither_for_ones_own_machine_nor_after_aws_took_it() -> None:
     assert dollars(up(0, lifecycle=None), down(10, "ours")) == 10
-    assert dollars(up(0), down(10, "aws")) == 0
+    assert dollars(up(0, launched_at=0.0), down(10, "aws")) == 0
     assert dollars(up(50, launched_at=0.0), down(59, "ours")) == 60
     assert dollars(up(50, launched_at=0.0), down(61, "ours")) == 61
 
@@ -143,6 +155,35 @@ def test_a_machine_that_ran_on_between_two_sessions_is_paid_for_in_between() -> 
     assert seconds(*rows[:2], up(500, "s2", launched_at=400.0), beat(700, "s2")) == {"idle": 300, "boot": 100}
 
 
+def test_what_is_found_out_of_a_machine_later_it_was_all_along() -> None:
+    anonymous = {"lifecycle": None, "instance_type": None, "zone": None}
+    late = [up(100, **anonymous), up(130, launched_at=50.0), beat(200)]
+    assert dollars(*late) == 150
+    (priced,) = bill_of(*late).stays
+    assert (priced.stay.spec.lifecycle, priced.stay.joined) == ("spot", 100_000_000)
+    in_the_next_session = [up(100, **anonymous), beat(200), up(300, "s2", launched_at=50.0), beat(400, "s2")]
+    assert dollars(*in_the_next_session) == 350
+    unheard_of_again = [up(100, launched_at=50.0), beat(200), up(300, "s2", **anonymous), beat(400, "s2")]
+    assert dollars(*unheard_of_again) == 350
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "later", "warned"),
+    [
+        ("spot", [beat(3000, "s2")], True),  # gone before anybody looked again
+        ("spot", [up(3000, "s2"), beat(4000, "s2")], False),
+        ("spot", [], False),  # the last session: it may still be there
+        (None, [beat(3000, "s2")], False),
+    ],
+)
+def test_a_rented_machine_whose_end_nobody_saw_is_named(
+    lifecycle: str | None, later: list[Row], warned: bool
+) -> None:
+    rows = [DOLLAR_A_SECOND, up(0, lifecycle=lifecycle), beat(1000), *later]
+    warnings = summarize(rows, budget_usd=None, now=0.0, fixed_usd_per_hour=0.0)["warnings"]
+    assert ("node n: its end was not seen; AWS may have billed it for longer" in warnings) == warned
+
+
 def test_a_clock_that_is_behind_ec2s_makes_no_negative_time() -> None:
     assert seconds(up(100, launched_at=103.0), beat(200)) == {"idle": 100}
 
@@ -151,3 +192,26 @@ def test_an_end_that_was_found_out_later_closes_what_an_earlier_session_left_ope
     reconciled = [up(0, "s2", launched_at=0.0), down(300, "aws", "s2"), beat(900, "s2")]
     assert dollars(up(0, launched_at=0.0), beat(100), *reconciled) == 0
     assert seconds(up(0, launched_at=0.0), beat(100), *reconciled) == {"idle": 300}
+
+
+def test_what_is_to_come_is_not_projected_from_a_free_hour() -> None:
+    """5M tokens on a machine that was free, at a dollar a second for 1,000 s; 500M more would be 100,000."""
+    about = {"session": "s1", "node": "n", "stage": "r", "trial": "a"}
+    rows = [
+        DOLLAR_A_SECOND,
+        up(0, launched_at=0.0),
+        ledger.trial_start(time=0, **about, variant="a", share=1.0),
+        ledger.trial_end(time=1000, **about, status="interrupted"),
+        down(1000, "aws"),
+    ]
+    name = ("r", "a")
+    tokens, remaining = {name: 5_000_000}, {name: 500_000_000}
+    summary = summarize(
+        rows,
+        budget_usd=None,
+        now=0.0,
+        fixed_usd_per_hour=None,
+        tokens_by_trial=tokens,
+        remaining_tokens_by_trial=remaining,
+    )
+    assert (summary["total_usd"], summary["projection"]["total_usd"]) == (0.0, 100_000.0)

@@ -20,7 +20,7 @@ def sweep(why: str = "ours", spot: float | None = 0.5, on_demand: float | None =
     place = {"session": "s", "node": "n"}
     spec = {"kind": "worker", "gpus": 1, "cpus": 4, "lifecycle": "spot", **MARKET}
     rows = [
-        ledger.node_up(time=0, **place, **spec),
+        ledger.node_up(time=0, launched_at=0.0, **place, **spec),
         ledger.trial_start(time=0, **place, stage="r", trial="a", variant="a", share=1.0),
         ledger.trial_end(time=HOUR, **place, stage="r", trial="a", status="finished"),
         ledger.trial_start(time=HOUR, **place, stage="r", trial="b", variant="b", share=1.0),

@@ -93,7 +93,7 @@ def test_after_the_last_attempt_the_reason_is_told() -> None:
         (refused("UnauthorizedOperation", 403), "UnauthorizedOperation: as tested"),
         (refused("AccessDenied", 403), "AccessDenied: as tested"),
         (refused("InvalidParameterValue"), "InvalidParameterValue: as tested"),
-        (NoCredentialsError(), "Unable to locate credentials"),
+        (NoCredentialsError(), "Unable to locate credentials; set AWS_PROFILE or run `aws configure`"),
     ],
 )
 def test_a_refusal_is_not_asked_again(failure: Exception, told: str) -> None:

@@ -163,6 +163,32 @@ def test_dollars_since_the_last_evaluation_are_not_taken_for_its_tokens(play: Ca
     assert sweep.journal.bill_now({})["projection"]["total_usd"] > 400
 
 
+def test_boot_is_spent_once_and_holds_nothing_back(play: Callable[[float], Played]) -> None:
+    """300 seconds of boot, then 17 for 2,048 of 12,032 tokens: the rest of five trials comes to 482 dollars."""
+    sweep = play(2_000.0)
+    sweep.guard.admit(sweep.recorder)
+    sweep.now += 300.0
+    sweep.begin("base")
+    sweep.evaluate("base", 2_048, seconds=17.0)
+    sweep.look(0.0)
+    assert sweep.guard.withheld == set()
+    whole = 17.0 * 12_032 / 2_048
+    assert sweep.journal.bill_now({})["projection"]["total_usd"] == pytest.approx(300 + 5 * whole, abs=0.05)
+
+
+def test_the_first_few_tokens_of_a_trial_say_nothing_of_the_others(play: Callable[[float], Played]) -> None:
+    """128 tokens in 60 seconds would be 5,640 dollars a trial: it has only warmed up."""
+    sweep = play(2_000.0)
+    sweep.guard.admit(sweep.recorder)
+    sweep.begin("base")
+    sweep.evaluate("base", 128, seconds=60.0)
+    sweep.look()
+    assert sweep.guard.withheld == set()
+    sweep.evaluate("base", 1_024, seconds=400.0)
+    sweep.look()
+    assert sweep.guard.withheld
+
+
 def test_a_warning_comes_once_and_the_end_of_the_budget_stops_what_runs(play: Callable[[float], Played]) -> None:
     sweep = play(200.0)
     sweep.guard.admit(sweep.recorder)
@@ -199,14 +225,14 @@ def run(config: SweepConfig, folder: ResultsFolder) -> str:
 
 @contextmanager
 def dear_once(folder: ResultsFolder, happened: Callable[[], bool]) -> Iterator[None]:
-    """As soon as something has happened, the machine turns out to cost a million dollars a second."""
+    """As soon as something has happened, the machine turns out to cost ten million dollars a second."""
     over = threading.Event()
 
     def raise_price() -> None:
         while not happened() and not over.wait(0.02):
             pass
         node = next(row["node"] for row in read_jsonl(folder.events) if row["event"] == "node_up")
-        append_jsonl(folder.events, ledger.price(time=time.time(), node=node, usd_per_hour=3.6e9))
+        append_jsonl(folder.events, ledger.price(time=time.time(), node=node, usd_per_hour=3.6e10))
 
     thread = threading.Thread(target=raise_price)
     thread.start()

@@ -122,3 +122,10 @@ def test_finalists_that_are_not_chosen_yet_are_reserved_for_and_then_known_by_na
     known = look_ahead(plan, [*ranked, trial(FINALISTS, "base-seed0", 0, done=False)], {RANKING, FINALISTS})
     assert known.remaining_tokens == {(RANKING, "wide"): 9_984, (FINALISTS, "base-seed0"): 12_032}
     assert not known.reserved
+
+
+def test_a_sweep_whose_first_line_was_torn_can_be_resumed(tmp_path: Path) -> None:
+    tell = {"event": "waiting", "time": 1.0, "text": "waiting"}
+    (tmp_path / "events.jsonl").write_text('{"event": "session_st\n' + json.dumps(tell) + "\n")
+    journal = Sweep(tmp_path).journal
+    assert journal.began == journal.session

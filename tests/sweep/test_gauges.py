@@ -89,6 +89,7 @@ def test_what_nobody_knows_is_absent(tmp_path: Path) -> None:
     sweep.journal.bill(ledger.node_up, node="c", kind="worker", gpus=1.0, cpus=4.0, lifecycle="spot")
     sweep.now += 1.0
     assert burn_usd_per_hour(sweep.bill(), {"a", "c"}) is None
+    assert burn_usd_per_hour(sweep.bill(), {"a", "not yet in the bill"}) is None
     assert ("projected_usd", None) not in by_name(readings(sweep.bill(), {"a", "c"}, [], 0))
 
 

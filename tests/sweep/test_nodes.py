@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.core.generated.common_pb2 import NodeDeathInfo
 
 from cluster import Notice
 from cluster.notice import NodeRecord
+from cost import ledger, summarize
 from paramalloc.config import CostConfig
 from paramalloc.files import read_jsonl
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep import nodes as nodes_module
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.nodes import Node, NodeWatch, shortage
+from paramalloc.sweep.nodes import DRAINED, GIVEN_BACK, Node, NodeWatch, shortage
 
 HEAD = Node("h" * 56, True, 0.0, 0.0)
+UNEXPECTED = NodeDeathInfo.Reason.Value("UNEXPECTED_TERMINATION")
 SPOT = NodeRecord("i-1", "g5.xlarge", "us-east-1b", "spot", launched_at=1_000.5)
 NOTICE = Notice("terminate", deadline=1_120.0, noticed_at=1_000.0)
 
@@ -35,13 +38,13 @@ class World:
         self.records: dict[str, NodeRecord] = {}
         self.folder, self.said = ResultsFolder(root), list[str]()
         journal = Journal(self.folder, CostConfig(), self.said.append, clock=lambda: self.now)
-        self.given_back: set[str] = set()
+        self.reasons: dict[str, int] = {}
         self.watch = NodeWatch(
             journal,
             agents,
             lambda: self.nodes,
             lambda: self.records,
-            lambda: self.given_back,
+            lambda: self.reasons,
             clock=lambda: self.now,
         )
 
@@ -96,12 +99,35 @@ def test_a_machine_is_billed_from_its_coming_on_once_its_agent_has_said_what_it_
     assert line["node_seconds"] == world.now - 1_000.5  # boot included
 
 
+def test_a_machine_whose_agent_speaks_late_is_billed_as_what_it_is_from_its_launch_on(tmp_path: Path) -> None:
+    world = World(tmp_path, HEAD)
+    node = worker("a")
+    world.nodes[node.id] = node
+    world.later()
+    world.later(11.0)
+    assert "no node agent says what these machines are: hhhhhhhh, aaaaaaaa; until one does" in world.said[-1]
+    world.records[node.id] = SPOT
+    for _ in range(3):
+        world.later()
+    assert [row["lifecycle"] for row in world.rows("node_up") if row["node"] == node.id] == [None, "spot"]
+    (line,) = [line for line in world.watch.journal.bill_now({})["by_node"] if line["node"] == node.id]
+    assert (line["lifecycle"], line["node_seconds"]) == ("spot", world.now - 1_000.5)
+    assert line["usd"] is None  # a spot machine whose price nobody has said, not one's own at the fixed price
+
+
+def test_a_local_session_says_nothing_of_agents(tmp_path: Path) -> None:
+    world = World(tmp_path, HEAD, agents=False)
+    world.later(11.0)
+    assert world.said == []
+
+
 def test_a_machine_without_an_agent_is_billed_as_it_is_after_a_while_and_at_the_end(tmp_path: Path) -> None:
     world = World(tmp_path, HEAD)
     world.later(11.0)
     assert [(row["node"], row["time"], row["instance_type"]) for row in world.rows("node_up")] == [
         (HEAD.id, 1_000.0, None)
     ]
+    assert "hhhhhhhh; until one does, each is billed as your own, at $0.00 an hour" in world.said[-1]
     world.nodes[worker("a").id] = worker("a")
     world.later()
     world.watch.close()
@@ -127,6 +153,36 @@ def test_only_a_machine_that_had_notice_was_taken_by_aws(tmp_path: Path, noticed
     (down,), (lost,) = world.rows("node_down"), world.rows("node_lost")
     assert (down["why"], lost["noticed"]) == (why, noticed)
     assert world.watch.lost == {node.id}
+
+
+@pytest.mark.parametrize(
+    ("left_at", "reason", "why", "ended", "free"),
+    [
+        # Ray leaves the idle machine at once; EC2 takes it at 1,120, if nobody else ends it.
+        (1_005.0, DRAINED, "drained", 1_120.0, False),
+        # At the deadline EC2 takes the machine with what runs there; Ray's reason is the same.
+        (1_121.0, DRAINED, "aws", 1_121.0, True),
+        (1_050.0, UNEXPECTED, "aws", 1_050.0, True),
+    ],
+)
+def test_a_machine_with_notice_is_paid_for_until_it_is_taken_not_until_ray_leaves_it(
+    tmp_path: Path, left_at: float, reason: int, why: str, ended: float, free: bool
+) -> None:
+    node = worker("a")
+    world = World(tmp_path, HEAD, node)
+    record = replace(SPOT, launched_at=1_000.0, notice=NOTICE)
+    world.records[node.id] = record
+    world.later(left_at - world.now - 1.0)
+    del world.nodes[node.id]
+    world.reasons[node.id] = reason
+    world.later()
+    (down,) = world.rows("node_down")
+    assert (down["why"], max(down["time"], down["paid_until"] or 0.0)) == (why, ended)
+    price = ledger.price(time=0.0, usd_per_hour=3600.0, node=node.id)
+    summary = summarize([*read_jsonl(world.folder.events), price], budget_usd=None, now=0.0, fixed_usd_per_hour=0.0)
+    (line,) = [line for line in summary["by_node"] if line["node"] == node.id]
+    assert line["first_hour_free"] == free
+    assert line["usd"] == (0.0 if free else ended - 1_000.0)
 
 
 def test_a_notice_that_is_withdrawn_makes_the_machine_usable_again(tmp_path: Path) -> None:
@@ -178,7 +234,7 @@ def test_an_idle_machine_that_the_autoscaler_gives_back_is_not_lost(tmp_path: Pa
     world.records[node.id] = SPOT
     world.later()
     del world.nodes[node.id]
-    world.given_back.add(node.id)
+    world.reasons[node.id] = GIVEN_BACK
     world.later()
     assert world.rows("node_down")[0]["why"] == "ours"
     assert world.said[-1] == "node aaaaaaaa was idle and is given back"

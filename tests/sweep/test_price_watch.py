@@ -11,6 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from cost import ledger, summarize
 from cost.sources import PriceUnavailableError
 from paramalloc.config import CostConfig
 from paramalloc.files import read_jsonl
@@ -114,9 +115,26 @@ def test_the_region_is_that_of_the_zone(tmp_path: Path, aws: list[str | None]) -
 def test_a_machine_of_ones_own_is_nothing_to_ask_about(tmp_path: Path, prices: str) -> None:
     sweep = Sweep(tmp_path, never, fixed_usd_per_hour=2.0, prices=prices)
     sweep.join(None)
+    (row,) = sweep.rows()  # at once: a driver may be killed
     sweep.prices.close()
-    assert sweep.rows() == []
+    assert (row["node"], row["usd_per_hour"], row["lifecycle"]) == ("n" * 56, 2.0, "own")
+    for fixed in (None, 5.0):  # a replay knows, and another price later changes nothing
+        rows = [*read_jsonl(sweep.folder.events), ledger.heartbeat(time=NOW + 3600, session=sweep.journal.session)]
+        (line,) = summarize(rows, budget_usd=None, now=0.0, fixed_usd_per_hour=fixed)["by_node"]
+        assert (line["usd"], line["price"]) == (2.0, "fixed")
     assert not any(thread.name == "prices" for thread in threading.enumerate())
+
+
+def test_a_machine_that_turns_out_to_be_rented_has_not_the_price_of_ones_own(
+    tmp_path: Path, aws: list[str | None]
+) -> None:
+    sweep = Sweep(tmp_path, through_moto(aws))
+    sweep.join(None)
+    sweep.join(SPOT)
+    sweep.prices.close()
+    spot = next(row["usd_per_hour"] for row in sweep.rows() if row["lifecycle"] == "spot")
+    (line,) = sweep.bill_of_a_minute()["by_node"]
+    assert (line["lifecycle"], line["price"], line["usd_per_hour"]["last"]) == ("spot", "sampled", spot)
 
 
 def test_with_fixed_prices_a_rented_machine_costs_what_the_sweep_file_says_and_nobody_is_asked(

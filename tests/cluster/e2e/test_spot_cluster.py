@@ -62,7 +62,8 @@ def test_the_trial_on_the_reclaimed_machine_loses_nothing(outcome: Outcome) -> N
     began = [row["node"] for row in of(outcome, "trial_start") if row["trial"] == left["trial"]]
     assert began[0] == outcome.reclaimed
     assert outcome.reclaimed not in began[1:]
-    assert [row["node"] for row in of(outcome, "node_down") if row["why"] == "aws"] == [outcome.reclaimed]
+    noticed = [row for row in of(outcome, "node_down") if row["why"] in ("aws", "drained")]
+    assert [row["node"] for row in noticed] == [outcome.reclaimed]
 
 
 def test_the_numbers_are_those_of_an_undisturbed_run(outcome: Outcome) -> None:
@@ -73,15 +74,17 @@ def test_the_numbers_are_those_of_an_undisturbed_run(outcome: Outcome) -> None:
     assert list(differences(found, expected)) == []
 
 
-def test_the_bill_adds_up_and_what_ec2_took_is_free(outcome: Outcome) -> None:
+def test_the_bill_adds_up_and_only_what_ec2_surely_took_is_free(outcome: Outcome) -> None:
     summary = read_json(outcome.results.cost_summary)
     check(summary)
     machines = {node["node"]: node for node in summary["by_node"]}
     assert [node["lifecycle"] for node in machines.values() if node["kind"] == "head"] == ["on-demand"]
     assert {node["lifecycle"] for node in machines.values() if node["kind"] == "worker"} == {"spot"}
     assert len(machines) >= 3  # and more where an idle one has gone before it was needed again
-    taken = machines.pop(outcome.reclaimed)
-    assert (taken["usd"], taken["first_hour_free"]) == (0.0, True)
+    taken = machines[outcome.reclaimed]
+    assert taken["first_hour_free"] == (taken["ended"] == "aws")  # not where Ray had left it before
+    if taken["first_hour_free"]:
+        assert machines.pop(outcome.reclaimed)["usd"] == 0.0
     for node in machines.values():
         assert node["usd"] > 0
         spot = node["kind"] == "worker"
