@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import pytest
 from rich.console import Console
 
 from paramalloc.config import SweepConfig
+from paramalloc.data.corpus import open_corpus
 from paramalloc.errors import UserError
-from paramalloc.files import read_json, read_jsonl
+from paramalloc.files import read_json, read_jsonl, write_json
 from paramalloc.results import FINALISTS, RANKING, SANITY, ResultsFolder
 from paramalloc.storage.checkpoints import SharedCheckpoints
 from paramalloc.storage.objects import open_objects
@@ -164,18 +166,15 @@ def test_learning_rates_are_tried_or_found_and_a_sweep_that_grows_is_carried_on(
 
 
 def test_another_text_under_the_same_name_is_refused(
-    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
+    tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str]
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"paragraph {i} of {i * i} words and {i * 7919} more" for i in range(4000)))
-    config = tiny(
-        data={"corpus": str(text)},
-        experiments=[{"name": "base"}],
-        finalists={"seeds": [0]},
-        sanity={"enabled": False},
-    )
-    folder = ResultsFolder(tmp_path / "own")
-    run(config, folder)
+    config, folder = tiny(data={"corpus": str(text)}), ResultsFolder(tmp_path / "own")
+    shutil.copytree(undisturbed[0].root, folder.root)  # as if they had been made with this text
+    folder.sweep.write_text(dump_sweep(config))
+    write_json(folder.plan, read_json(folder.plan) | {"corpus_fingerprint": open_corpus(config.data).fingerprint()})
+    assert "done already" in run(config, folder)
     text.write_text(text.read_text() + "\n\nand something new")
     with pytest.raises(UserError, match="results of another text"):
         run(config, folder)
