@@ -27,7 +27,7 @@ def long_ranking(tiny: Callable[..., SweepConfig]) -> SweepConfig:
     """Two trials that take some seconds, so that there is time to disturb them."""
     return tiny(
         experiments=[{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}],
-        ranking={"tokens": 120_000, "eval_interval_tokens": 10_000, "stop": "none"},
+        ranking={"tokens": 300_000, "eval_interval_tokens": 10_000, "stop": "none"},
         finalists={"seeds": [0]},
         sanity={"enabled": False},
     )
