@@ -48,8 +48,9 @@ class SharedCheckpoints(CheckpointStore):
         self._send(self.folder / f"step-{step:08d}")
         for path in self._curves.glob("*"):
             self._objects.send(path, f"{self._curves.name}/{path.name}")
-        usable = [name for name in self._stored() if self.folder / name not in self._unusable]
-        self._drop(set(self._stored()) - set(usable[: self.keep]))
+        stored = self._stored()
+        usable = [name for name in stored if self.folder / name not in self._unusable]
+        self._drop(set(stored) - set(usable[: self.keep]))
 
     def save_best(self, step: int, model: HasWeights, training: dict[str, Any]) -> None:
         super().save_best(step, model, training)

@@ -8,14 +8,12 @@ one that has not for a minute is taken for dead. Ages are told by S3's clock.
 from __future__ import annotations
 
 import json
-import os
-import socket
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from paramalloc.errors import UserError
 from paramalloc.results import DRIVER
+from paramalloc.storage.lock import in_words, own_name
 from paramalloc.storage.objects import ObjectChangedError, Objects
 
 RENEW_SECONDS = 15.0
@@ -66,15 +64,12 @@ def take_lease(objects: Objects, copy: str) -> Lease:
 
 
 def _taken(objects: Objects, entry: dict[str, Any], age_seconds: float) -> UserError:
-    who = f"process {entry.get('pid')} on {entry.get('host')} since {entry.get('since')}"
-    got = f"results that another driver is writing ({who}; heard of {age_seconds:.0f} s ago)"
+    got = f"results that another driver is writing ({in_words(entry)}; heard of {age_seconds:.0f} s ago)"
     return UserError(objects.address, got, f"stop it; if it is dead, try again in {DEAD_AFTER_SECONDS:.0f} s")
 
 
 def _entry(copy: str, alive: bool) -> bytes:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    about = {"copy": copy, "alive": alive, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
-    return json.dumps(about).encode()
+    return json.dumps({"copy": copy, "alive": alive, **own_name()}).encode()
 
 
 def _read(content: bytes) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from paramalloc.errors import UserError
 
@@ -36,16 +37,25 @@ def sole_driver(path: Path) -> Iterator[str | None]:
                 "wait for it or stop it, or give --results another folder",
             ) from None
         left_behind = stream.read()
-        _replace(stream.fileno(), _own_name())
+        _replace(stream.fileno(), json.dumps(own_name()))
         try:
             yield _describe(left_behind) if left_behind else None
         finally:
             _replace(stream.fileno(), "")
 
 
-def _own_name() -> str:
+def own_name() -> dict[str, Any]:
+    """By what others know this driver: `pid`, `host`, and `since` when."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+
+def in_words(driver: Mapping[str, Any]) -> str:
+    """What `own_name` gave some driver, for a person."""
+    try:
+        return f"process {driver['pid']} on {driver['host']} since {driver['since']}"
+    except (KeyError, TypeError):
+        return "an unknown process"
 
 
 def _replace(descriptor: int, text: str) -> None:
@@ -56,7 +66,6 @@ def _replace(descriptor: int, text: str) -> None:
 
 def _describe(text: str) -> str:
     try:
-        owner = json.loads(text)
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "an unknown process"
+        return in_words(json.loads(text))
+    except ValueError:
+        return in_words({})
