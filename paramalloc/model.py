@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paramalloc.allocation import Shape
+from paramalloc.attention import causal_attention, split_heads
+from paramalloc.cross_entropy import nats_per_token, summed_nats
 
 # GPT-2's spread of initial weights, 0.02, and the width it was chosen for.
 INIT_STD, INIT_WIDTH = 0.02, 768
-IGNORED_TARGET = -100
 
 
 class LayerCache:
@@ -56,15 +57,13 @@ class Attention(nn.Module):
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
-        batch, length, d_model = x.shape
-        heads = self.qkv(x).view(batch, length, 3, self.n_heads, d_model // self.n_heads)
-        q, k, v = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, head size)
+        qkv = self.qkv(x)
         if cache is None:
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            k, v = cache.extend(k, v)
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=_visible(length, k))
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, d_model))
+            return self.out(causal_attention(qkv, self.n_heads))
+        q, k, v = split_heads(qkv, self.n_heads)  # each (B, H, T, head size)
+        k, v = cache.extend(k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=_visible(x.shape[1], k))
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 def _visible(length: int, keys: Tensor) -> Tensor | None:
@@ -146,6 +145,10 @@ class Transformer(nn.Module):
 
         Errors: ValueError when the tokens, with those in the cache, exceed the context length.
         """
+        return self.head(self.hidden(tokens, cache))
+
+    def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the head is given, (B, T, d_model); arguments and errors as for the logits."""
         begin = cache[0].length if cache else 0
         end = begin + tokens.shape[1]
         if end > self.shape.context_length:
@@ -155,20 +158,19 @@ class Transformer(nn.Module):
         caches: Sequence[LayerCache | None] = cache or [None] * len(self.blocks)
         for block, layer_cache in zip(self.blocks, caches, strict=True):
             x = block(x, layer_cache)
-        return self.head(self.final_norm(x))
+        return self.final_norm(x)
 
     def nats(self, tokens: Tensor, targets: Tensor, reduction: str = "sum") -> Tensor:
-        """Cross-entropy in nats, computed in fp32; targets equal to IGNORED_TARGET do not count.
+        """Cross-entropy in nats, computed in fp32 in chunks; targets equal to `IGNORED_TARGET` do not count.
 
         Args:
             tokens, targets: ids, (B, T) each.
             reduction: `sum` for one scalar, `none` for a (B, T) tensor of nats per token.
         """
-        logits = self(tokens)
-        losses = F.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED_TARGET, reduction=reduction
-        )
-        return losses.view_as(targets) if reduction == "none" else losses
+        hidden, flat = self.hidden(tokens).flatten(0, 1), targets.flatten()
+        if reduction == "none":
+            return nats_per_token(hidden, self.head.weight, flat).view_as(targets)
+        return summed_nats(hidden, self.head.weight, flat)
 
 
 def count_by_component(model: Transformer) -> dict[str, int]:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from paramalloc.allocation import Shape
-from paramalloc.model import IGNORED_TARGET, Transformer, count_by_component
+from paramalloc.cross_entropy import IGNORED_TARGET
+from paramalloc.model import Transformer, count_by_component
 
 SHAPE = Shape(d_model=24, n_layers=2, n_heads=3, d_ff=40, vocab_size=300, context_length=16, tied=True)
 UNTIED = Shape(d_model=24, n_layers=2, n_heads=3, d_ff=40, vocab_size=300, context_length=16, tied=False)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from paramalloc.cross_entropy import IGNORED_TARGET
 from paramalloc.data.token_set import HeldOut
 from paramalloc.evaluation.units import Score
-from paramalloc.model import IGNORED_TARGET, Transformer
+from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics, scoring_batch_size
 
 

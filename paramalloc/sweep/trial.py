@@ -2,7 +2,8 @@
 
 Always holds: before a trial ends it has reported why: it finished, diverged, broke down with a traceback, or was
 called back from its machine; a worker that ends without a word was lost. What is to be started anew ends with an
-exception, since Tune restarts only that. The worker uses as many threads as CPUs it was given.
+exception, since Tune restarts only that. The worker uses as many threads as CPUs it was given, and keeps the memory
+that a step frees.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from paramalloc.sweep.sanity import Check
 from paramalloc.sweep.tasks import TrialTask
 from paramalloc.sweep.work import SweepData, run_check, run_trial
 from paramalloc.telemetry import Origin, Telemetry, open_telemetry
+from paramalloc.training.memory import keep_freed_memory
 from paramalloc.training.run import TrainingRun
 
 # Ray may place a trial on a machine that is about to go; it leaves again, but not in a tight loop.
@@ -68,7 +70,7 @@ def train(config: dict[str, Any], stage: StageInput) -> None:
             payload |= _who_calls(recall, payload["reason"])
         tune.report({"trial": task.name, "payload": payload})
 
-    torch.set_num_threads(max(1, int(stage.cpus)))
+    _prepare_worker(stage.cpus)
     with Recall(stage.session, f"{task.stage}/{task.name}") as recall:
         if reason := recall.wait_while_called(WITHDRAWAL_SECONDS):
             report({"kind": "preempted", "reason": reason, "step": None, "tokens": None})
@@ -85,7 +87,7 @@ def train(config: dict[str, Any], stage: StageInput) -> None:
 
 def profile(runs: dict[str, TrainingRun], evaluation: EvaluationConfig, cpus: float, gpus: float) -> dict[str, Any]:
     """`work.profile_variants` in a worker that holds what a trial holds."""
-    torch.set_num_threads(max(1, int(cpus)))
+    _prepare_worker(cpus)
     precision = next(iter(runs.values())).training.precision
     return profile_variants(runs, evaluation, choose_numerics(precision, _device(gpus)))
 
@@ -103,7 +105,7 @@ class CheckOutcome:
 
 def try_out(check: Check, data: SweepData, cpus: float, gpus: float) -> CheckOutcome:
     """`work.run_check` in a worker that holds what a trial holds; what it raises is a finding."""
-    torch.set_num_threads(max(1, int(cpus)))
+    _prepare_worker(cpus)
     began = time.time()
     try:
         numerics = choose_numerics(check.run.training.precision, _device(gpus))
@@ -112,6 +114,12 @@ def try_out(check: Check, data: SweepData, cpus: float, gpus: float) -> CheckOut
         problem = f"{check.variant}: {_one_line(error)}"
         result = {"passed": False, "message": problem, "traceback": traceback.format_exc()}
     return CheckOutcome(result, **_placement(cpus, gpus), began=began, ended=time.time())
+
+
+def _prepare_worker(cpus: float) -> None:
+    """What this process computes with; where its C library is not glibc, it only trains a little slower."""
+    torch.set_num_threads(max(1, int(cpus)))
+    keep_freed_memory()
 
 
 def _one_line(error: BaseException) -> str:
