@@ -27,6 +27,7 @@ from paramalloc.sweep_file import dump_sweep
 from tests.chaos.drivers import Driver
 from tests.s3_server import S3Server, let_lease_expire
 from tests.sweep.outcomes import MEASURE_ALONE, not_measured, numbers, without_measurements
+from tests.sweep.tiny import ONE_AT_A_TIME
 
 EXIT_INTERRUPTED = 130
 
@@ -144,7 +145,11 @@ def test_learning_rates_are_tried_or_found_and_a_sweep_that_grows_is_carried_on(
         {"name": "wide", "glu_expansion": 4.0, "learning_rate": "auto"},
     ]
     folder = ResultsFolder(tmp_path / "rates")
-    sections: dict[str, Any] = {"finalists": {"seeds": [0]}, "evaluation": {"metrics": ["smallbench_accuracy"]}}
+    sections: dict[str, Any] = {
+        "finalists": {"seeds": [0]},
+        "evaluation": {"metrics": ["smallbench_accuracy"]},
+        **ONE_AT_A_TIME,
+    }
     run(tiny(experiments=experiments, **sections), folder)
     assert statuses(folder, RANKING) == {"base@lr0.001": "finished", "base@lr0.006": "finished", "wide": "finished"}
     found = read_json(folder.lr_find("wide"))["suggestion"]
