@@ -23,7 +23,6 @@ from paramalloc.plan import CorpusSize, Plan, StagePlan, make_plan, plan_as_json
 from paramalloc.provenance import record_provenance
 from paramalloc.report import build_report
 from paramalloc.report.live import LivePage
-from paramalloc.report.token_lengths_figure import write_token_lengths
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.changes import Changes, compare
 from paramalloc.sweep.decisions import REOPEN, WINNER
@@ -100,7 +99,6 @@ def _load_data(plan: Plan, folder: ResultsFolder, display: Display) -> SweepData
     probes, searched = sweep_probes(plan.config, display.say)
     token_sets = prepare_all(plan.config.data, vocab_sizes, display.say, bars_on(display.console))
     write_manifest(plan.config, token_sets, folder, searched)
-    write_token_lengths(folder)
     interval = plan.config.ranking.eval_interval_tokens
     return make_sweep_data(token_sets, plan.baseline.shape.vocab_size, interval, probes)
 

@@ -44,9 +44,9 @@ def check_sanity(session: Session, plan: Plan, stage: StagePlan) -> None:
             failed.append(outcome.result["message"])
         elif check.kind == LR_FIND and (warning := rate_warning(plan[check.variant], outcome.result)):
             session.display.say(f"warning: {warning}")
-    draw_sanity_figures(folder, [item.name for item in plan.variants])
     session.journal.write_cost_summary()
     if failed:
+        draw_sanity_figures(folder, [item.name for item in plan.variants])  # otherwise they come with the report
         raise SweepStoppedError("the sanity stage failed, so nothing was ranked:\n" + "\n".join(failed))
 
 

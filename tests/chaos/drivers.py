@@ -1,5 +1,7 @@
 """Drivers of one sweep, each a process of its own that is forked from one which has the program loaded already.
 
+They leave out the measurement of finalists, which takes no part in what is compared.
+
 Always holds: what runs is `tune_main.main` with the same arguments every time, so a second driver is "the same
 command again"; the six seconds that its imports take are spent once for all drivers of a test session.
 """
@@ -18,19 +20,15 @@ from unittest.mock import patch
 
 from paramalloc.files import read_jsonl
 from paramalloc.results import ResultsFolder
+from tests.sweep.outcomes import MEASURE_ALONE, not_measured
 
 PATIENCE_SECONDS = 600.0  # a busy machine takes many times as long as a quiet one
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tune_main", "paramalloc.sweep.driver", "paramalloc.report"])
 
 
-def _not_measured(runs: dict[str, Any], *_: Any) -> dict[str, dict[str, Any]]:
-    """Latency and memory take eight seconds and no part in what is compared; tests/sweep loses that job's worker."""
-    return {variant: {"alone": True} for variant in runs}
-
-
-def _drive(arguments: list[str], address: str, log: Path) -> None:
-    os.environ["RAY_ADDRESS"] = address
+def _drive(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    os.environ.update(environment)
     stream = log.open("a")
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
@@ -38,19 +36,24 @@ def _drive(arguments: list[str], address: str, log: Path) -> None:
         signal.signal(number, signal.default_int_handler)
     from tune_main import main
 
-    with patch("paramalloc.sweep.stages.measure_alone", _not_measured):
+    with patch(MEASURE_ALONE, not_measured):
         sys.exit(main(arguments))
 
 
 class Driver:
-    """`python tune_main.py SWEEP --results FOLDER` on the cluster at `address`; its words go to `log`."""
+    """`python tune_main.py SWEEP --results FOLDER`; its words go to `log`.
 
-    def __init__(self, sweep: Path, folder: ResultsFolder, address: str) -> None:
+    Args:
+        address: of its cluster; None: it starts a Ray of its own.
+    """
+
+    def __init__(self, sweep: Path, folder: ResultsFolder, address: str | None) -> None:
         self.folder, self.log = folder, sweep.with_suffix(".log")
         arguments = [str(sweep), "--results", str(folder.root)]
         if folder.storage:
             arguments += ["--storage", folder.storage.removesuffix(f"/{folder.root.name}")]
-        self.process = _FORKS.Process(target=_drive, args=(arguments, address, self.log))
+        environment = dict(os.environ) | ({"RAY_ADDRESS": address} if address else {})
+        self.process = _FORKS.Process(target=_drive, args=(arguments, environment, self.log))
         self.process.start()
 
     @property

@@ -19,8 +19,8 @@ import ray  # noqa: F401 brings psutil along
 
 import psutil  # isort: skip
 
+from benchmarks.local_cluster import LocalCluster, processes
 from tests.cluster.imds_mock import MetadataService
-from tests.sweep.ray_nodes import LocalCluster, processes
 
 NODES = 2
 # As the cluster files set them for the head: a silent machine is given up after some nine seconds instead of 64.

@@ -25,6 +25,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _coarse_figures() -> Iterator[None]:
+    """Sweeps that run here leave reports: their pictures may be small, tests/report looks at full ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("paramalloc.report.style.DPI", 50)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny(cache: Path) -> Callable[..., SweepConfig]:
     """`tiny(training={...})` is the tiny sweep with some sections changed."""

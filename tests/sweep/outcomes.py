@@ -7,6 +7,13 @@ from typing import Any
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import MEASURED_FIELDS, ResultsFolder
 
+MEASURE_ALONE = "paramalloc.sweep.stages.measure_alone"
+
+
+def not_measured(runs: dict[str, Any], *_: Any) -> dict[str, dict[str, Any]]:
+    """In place of MEASURE_ALONE: latency and memory take ten seconds and no part in what is compared."""
+    return {variant: {"alone": True} for variant in runs}
+
 
 def without_measurements(value: Any) -> Any:
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
 """Machines rented from an EC2 on loopback: moto's server, with a layer before it that answers recorded spot prices.
 
-with RentedCluster(cluster, markets) as ec2:     # `cluster` is a `ray_nodes.LocalCluster`
+with RentedCluster(cluster, markets) as ec2:     # `cluster` is a `local_cluster.LocalCluster`
     driver = Driver(sweep, folder, cluster.address)          # finds EC2 through the environment
     machine = ec2.launch("g2.2xlarge", "us-east-1a")         # an instance, a Ray node, and its agent
     machine.notice(); machine.take(); machine.began, machine.ended
@@ -28,8 +28,8 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from benchmarks.local_cluster import PATIENCE_SECONDS, LocalCluster
 from tests.cluster.imds_mock import META, MetadataService
-from tests.sweep.ray_nodes import PATIENCE_SECONDS, LocalCluster
 
 Change = tuple[float, str]  # Unix seconds, dollars per hour as text
 Markets = Mapping[tuple[str, str], list[Change]]  # price changes by (instance type, zone), oldest first

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from rich.console import Console
 
 from paramalloc.config import SweepConfig
 from paramalloc.data.corpus import open_corpus
-from paramalloc.errors import UserError
+from paramalloc.errors import EXIT_USER_ERROR, UserError
 from paramalloc.files import read_json, read_jsonl, write_json
 from paramalloc.results import FINALISTS, RANKING, SANITY, ResultsFolder
 from paramalloc.storage.checkpoints import SharedCheckpoints
@@ -26,18 +24,23 @@ from paramalloc.storage.session import fetch
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, SweepStoppedError
 from paramalloc.sweep_file import dump_sweep
+from tests.chaos.drivers import Driver
 from tests.s3_server import S3Server, let_lease_expire
-from tests.sweep.outcomes import numbers, without_measurements
+from tests.sweep.outcomes import MEASURE_ALONE, not_measured, numbers, without_measurements
+from tests.sweep.tiny import ONE_AT_A_TIME
 
-TUNE_MAIN = Path(__file__).parents[2] / "tune_main.py"
 EXIT_INTERRUPTED = 130
-DEADLINE_SECONDS = 120
 
 
-def run(config: SweepConfig, folder: ResultsFolder, expected: int = 0) -> str:
-    """Run a sweep in this process; returns what it printed."""
+def run(config: SweepConfig, folder: ResultsFolder, expected: int = 0, measured: bool = False) -> str:
+    """Run a sweep in this process; returns what it printed.
+
+    `measured`: with latency and memory of its finalists, which takes about as long as all of its trials.
+    """
     path = folder.root.with_suffix(".log")
-    with path.open("w") as stream:
+    with path.open("w") as stream, ExitStack() as stack:
+        if not measured:
+            stack.enter_context(patch(MEASURE_ALONE, not_measured))
         assert run_sweep(config, folder, Console(file=stream, width=100), verbose=False) == expected
     return path.read_text()
 
@@ -48,7 +51,7 @@ def undisturbed(
 ) -> tuple[ResultsFolder, str]:
     """One sweep that ran through without a disturbance, and what it printed."""
     folder = ResultsFolder(tmp_path_factory.mktemp("results") / "tiny")
-    return folder, run(tiny(), folder)
+    return folder, run(tiny(), folder, measured=True)
 
 
 def statuses(folder: ResultsFolder, stage: str) -> dict[str, str]:
@@ -142,7 +145,11 @@ def test_learning_rates_are_tried_or_found_and_a_sweep_that_grows_is_carried_on(
         {"name": "wide", "glu_expansion": 4.0, "learning_rate": "auto"},
     ]
     folder = ResultsFolder(tmp_path / "rates")
-    sections: dict[str, Any] = {"finalists": {"seeds": [0]}, "evaluation": {"metrics": ["smallbench_accuracy"]}}
+    sections: dict[str, Any] = {
+        "finalists": {"seeds": [0]},
+        "evaluation": {"metrics": ["smallbench_accuracy"]},
+        **ONE_AT_A_TIME,
+    }
     run(tiny(experiments=experiments, **sections), folder)
     assert statuses(folder, RANKING) == {"base@lr0.001": "finished", "base@lr0.006": "finished", "wide": "finished"}
     found = read_json(folder.lr_find("wide"))["suggestion"]
@@ -243,27 +250,13 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield server.address
 
 
-def start(sweep: Path, folder: ResultsFolder, storage: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(TUNE_MAIN), str(sweep), "--results", str(folder.root), "--storage", storage]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Poll for something the process will do; fails when it ends first, or after two minutes."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbers(
     tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str], s3: str
 ) -> None:
     """Ctrl-C at the first evaluation, SIGKILL at the next one, and in the finalists with the head's disk."""
     sweep = tmp_path / "tiny.yaml"
     sweep.write_text(dump_sweep(tiny()))
-    folder = ResultsFolder(tmp_path / "head" / "tiny")
+    folder = ResultsFolder(tmp_path / "head" / "tiny", f"{s3}/tiny")
     stored = open_objects(f"{s3}/tiny")
 
     def rows(stages: tuple[str, ...]) -> int:
@@ -275,25 +268,22 @@ def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbe
         ((FINALISTS,), signal.SIGKILL),
     ):
         before = rows(stages)
-        process = start(sweep, folder, s3)
-        wait_until(lambda stages=stages, before=before: rows(stages) > before, process)
+        driver = Driver(sweep, folder, None)
+        assert driver.wait_for(lambda stages=stages, before=before: rows(stages) > before), driver.log.read_text()
         if stages == (FINALISTS,):
-            wait_until(lambda: bool(stored.names(f"{FINALISTS}/")), process)
-        os.kill(process.pid, signal_number)
-        said, _ = process.communicate(timeout=DEADLINE_SECONDS)
+            assert driver.wait_for(lambda: stored.names(f"{FINALISTS}/"))
+        driver.signal(signal_number)
         expected = EXIT_INTERRUPTED if signal_number == signal.SIGINT else -signal.SIGKILL
-        assert process.returncode == expected, said
+        assert driver.end() == expected, driver.log.read_text()
         assert not folder.report.exists()
     folder.root.rename(tmp_path / "lost")
-    process = start(sweep, folder, s3)
-    said, _ = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 2, said
-    assert "results that another driver is writing" in said
+    driver = Driver(sweep, folder, None)
+    assert driver.end() == EXIT_USER_ERROR, driver.log.read_text()
+    assert "results that another driver is writing" in driver.log.read_text()
     let_lease_expire(stored)
-    process = start(sweep, folder, s3)
-    said, _ = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 0, said
-    assert "taking over the results" in said
+    driver = Driver(sweep, folder, None)
+    assert driver.end() == 0, driver.log.read_text()
+    assert "taking over the results" in driver.log.read_text()
     assert numbers(folder) == numbers(undisturbed[0])
     events = [row["event"] for row in read_jsonl(folder.events)]
     assert events.count("session_start") == 4

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from benchmarks.local_cluster import Driver, LocalCluster
 from paramalloc.config import SweepConfig
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep_file import dump_sweep
 from tests.sweep.outcomes import numbers
-from tests.sweep.ray_nodes import Driver, LocalCluster
 
 pytestmark = pytest.mark.long
 EXIT_INTERRUPTED = 130

@@ -14,11 +14,11 @@ import jsonschema
 import pytest
 
 import cost
+from benchmarks.local_cluster import Driver, LocalCluster
 from paramalloc.config import SweepConfig
 from paramalloc.files import read_json
 from paramalloc.results import RANKING, ResultsFolder
 from paramalloc.sweep_file import dump_sweep
-from tests.sweep.ray_nodes import Driver, LocalCluster
 from tests.sweep.rented import Change, RentedCluster
 
 pytestmark = [pytest.mark.long, pytest.mark.aws]

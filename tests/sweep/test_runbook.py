@@ -22,7 +22,7 @@ from paramalloc.sweep.selection import RankedRun
 from paramalloc.sweep_file import check_sweep
 from tests.sweep.outcomes import numbers
 from tests.sweep.test_end_to_end import run
-from tests.sweep.tiny import TINY
+from tests.sweep.tiny import ONE_AT_A_TIME, TINY
 
 EMBED = [
     {"name": "emb35"},
@@ -145,6 +145,7 @@ def book(
         finalists={**TINY["finalists"], "seeds": [0]},
         sanity={"enabled": False},
         telemetry={"tensorboard": False},
+        **ONE_AT_A_TIME,
     )
     folder = ResultsFolder(tmp_path_factory.mktemp("results") / "book")
     return config, folder, run(config, folder)

@@ -32,6 +32,8 @@ TINY: dict[str, Any] = {
     "finalists": {"count": 1, "seeds": [0, 1], "eval_interval_tokens": 4_000},
     "evaluation": {"latency_runs": 3},
 }
+# One worker at a time on the two CPUs of a test's Ray: half the processes to start, where it is all the same.
+ONE_AT_A_TIME: dict[str, Any] = {"resources": {"cpus_per_trial": 2}}
 
 
 def tiny_with(changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A Ray cluster on this machine whose nodes come, go, and get spot notices, and the driver of a sweep on it.
 
+Always holds: what it takes away is ended by its number; nothing of it is left when the `with` block ends.
+
 with LocalCluster() as cluster:            # a head that holds no trial
     node = cluster.add()                   # from the main thread, as Ray wants it
     driver = Driver(sweep_file, folder, cluster.address)
@@ -29,9 +31,10 @@ from cluster.notice import Notice, write_notice
 from paramalloc.files import read_jsonl
 from paramalloc.results import ResultsFolder
 
-TUNE_MAIN = Path(__file__).parents[2] / "tune_main.py"
+TUNE_MAIN = Path(__file__).parents[1] / "tune_main.py"
 PATIENCE_SECONDS = 120
 SHUT_DOWN_SECONDS = 20
+_PATIENT_START = {"RAY_raylet_start_wait_time_s": "120"}  # a busy machine takes longer than Ray's 30 s
 
 
 class LocalCluster:
@@ -44,18 +47,19 @@ class LocalCluster:
         from ray.cluster_utils import Cluster
 
         (self.folder / "ray").mkdir()
-        self._before = os.environ.get("RAY_TMPDIR")
-        os.environ["RAY_TMPDIR"] = str(self.folder)
+        self._before = {name: os.environ.get(name) for name in ("RAY_TMPDIR", *_PATIENT_START)}
+        os.environ.update(_PATIENT_START | {"RAY_TMPDIR": str(self.folder)})
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.address: str = self._cluster.address
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._cluster.shutdown()
-        if self._before is None:
-            del os.environ["RAY_TMPDIR"]
-        else:
-            os.environ["RAY_TMPDIR"] = self._before
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -119,11 +123,16 @@ class Driver:
         return [row for row in read_jsonl(self.folder.events) if kind in (None, row["event"])]
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
-        """What `condition` gives when it gives something; fails when the driver ends first, or after two minutes."""
+        """What `condition` gives as soon as it gives something.
+
+        Errors: RuntimeError when the driver ends first, with what it said; TimeoutError after two minutes.
+        """
         give_up = time.monotonic() + PATIENCE_SECONDS
         while not (value := condition()):
-            assert self.process.poll() is None, self.process.communicate()[0]
-            assert time.monotonic() < give_up, "waited in vain"
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the driver has ended: {self.process.communicate()[0]}")
+            if time.monotonic() > give_up:
+                raise TimeoutError("waited in vain for a driver")
             time.sleep(0.02)
         return value
 
