@@ -20,12 +20,15 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms that a module imports anywhere in it, also within functions."""
+def imported_names(path: Path) -> list[str]:
+    """Modules that a module imports anywhere in it, also within functions."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    parts = [name.split(".") for name in names]
+    return names + [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    parts = [name.split(".") for name in imported_names(path)]
     return {name[1] for name in parts if name[0] == "paramalloc" and len(name) > 1 and name[1] in FLOOR}
 
 
@@ -38,3 +41,14 @@ def test_a_room_imports_nothing_from_the_floors_above(room: str) -> None:
         if FLOOR[other] > FLOOR[room]
     }
     assert not above
+
+
+def test_nothing_that_is_shipped_imports_a_benchmark() -> None:
+    root = PROGRAM.parent
+    shipped = [path for room in ("paramalloc", "cost", "cluster") for path in (root / room).rglob("*.py")]
+    importing = {
+        str(path.relative_to(root))
+        for path in [*shipped, root / "tune_main.py"]
+        if any(name.split(".")[0] == "benchmarks" for name in imported_names(path))
+    }
+    assert not importing
