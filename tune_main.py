@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show_plan(config: SweepConfig, options: argparse.Namespace, console: Console) -> None:
-    from paramalloc.forecast import make_forecast, print_forecast
+    from paramalloc.forecast import make_forecast
+    from paramalloc.forecast_text import print_forecast
     from paramalloc.plan import make_plan, measure_corpus
     from paramalloc.plan_table import print_plan
 

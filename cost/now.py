@@ -1,7 +1,7 @@
-"""What a spot instance costs an hour just now, for somebody who waits for the answer.
+"""What an instance costs an hour just now, spot or on demand, for somebody who waits for the answer.
 
 Always holds: it neither raises nor takes longer than its patience, whatever the network does; an answer says who
-gave it and how old it is. Where EC2 cannot be asked the last known price holds, and where there is none the
+gave it and how old it is. Where EC2 cannot be asked the last known spot price holds, and where there is none the
 on-demand price of the dated table, which a spot price does not pass.
 """
 
@@ -18,7 +18,7 @@ from cost.budget import Range
 from cost.instances import price_table
 from cost.ledger import Price, parse
 from cost.rules import SPOT
-from cost.sources import PriceUnavailableError, Quote, Retry, SpotHistory
+from cost.sources import OnDemandPrices, PriceUnavailableError, Quote, Retry, SpotHistory
 
 PATIENCE_SECONDS = 8.0
 Connect = Callable[[str | None], tuple[Any, Any, str]]
@@ -60,6 +60,36 @@ def spot_price_now(
     return _last_known(instance_type, region, known, why) or _listed(instance_type, region, why)
 
 
+def on_demand_price_now(
+    instance_type: str,
+    region: str,
+    connect: Connect | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> HourlyPrice | None:
+    """The on-demand price of an instance type: AWS's price list, else the dated table; None where neither knows it.
+
+    Args:
+        connect: gives the pricing client, as `sources.connect`; None to ask nobody.
+    """
+    if connect is not None:
+        answer = _in_time(lambda: _ask_price_list(connect, instance_type, region), patience_seconds)
+        if isinstance(answer, list):
+            (quote,) = answer
+            return HourlyPrice((quote.usd_per_hour,) * 2, quote.source)
+    table = price_table()
+    usd = table.usd_per_hour.get(instance_type) if table.region == region else None
+    return None if usd is None else HourlyPrice((usd, usd), f"on-demand price of {table.as_of}")
+
+
+def _ask_price_list(connect: Connect, instance_type: str, region: str) -> list[Quote] | str:
+    """One quote, or why there is none."""
+    try:
+        _, pricing, _ = connect(region)
+        return OnDemandPrices(pricing, region, Retry(attempts=1)).quotes(instance_type, 0.0, 0.0)
+    except PriceUnavailableError as error:
+        return str(error)
+
+
 def _ask(connect: Connect, instance_type: str, region: str, now: float) -> list[Quote] | str:
     """Quotes, or why there are none."""
     try:
@@ -95,8 +125,5 @@ def _last_known(instance_type: str, region: str, known: Iterable[Mapping[str, An
 
 
 def _listed(instance_type: str, region: str, why: str) -> HourlyPrice | None:
-    table = price_table()
-    usd = table.usd_per_hour.get(instance_type) if table.region == region else None
-    if usd is None:
-        return None
-    return HourlyPrice((usd, usd), f"at most: on-demand price of {table.as_of}; {why}")
+    listed = on_demand_price_now(instance_type, region)
+    return HourlyPrice(listed.usd_per_hour, f"at most: {listed.said_by}; {why}") if listed else None

@@ -2,20 +2,18 @@
 
 Always holds: nothing is started; nobody is asked but, on a cluster, EC2 for its price. Least is a sweep in which the
 stopping rule stops every challenger of a stage but one as early as it can; most is one in which nothing is stopped
-and there are as many finalists as there may be. Where no speed is known no number is given. The sanity stage and the
-start of machines come on top.
-Use: `print_forecast(make_forecast(plan, Path("results/embed")), plan.config.cost, console)`.
+and there are as many finalists as there may be. Dollars of rented machines hold their head and their start, for any
+number of machines that there may be. Where no speed is known no number is given. The sanity stage comes on top.
+Use: `print_forecast(make_forecast(plan, Path("results/embed")), plan.config.cost, console)` of `forecast_text`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from cost.budget import Estimate, Range, estimate
 from paramalloc.allocation import flops_per_token
@@ -23,14 +21,14 @@ from paramalloc.config import CostConfig, RankingConfig, ResourcesConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json
 from paramalloc.plan import Plan, StagePlan, rates_tried
-from paramalloc.rental import Rental, rental
+from paramalloc.rental import Rental, on_cluster, rental
 from paramalloc.results import FINALISTS, FINISHED, ResultsFolder
 from paramalloc.sweep.asha import REDUCTION, halving_rungs
 from paramalloc.sweep_file import load_sweep
 from paramalloc.training.run import Budget
 
 FIXED_PRICE = "cost.fixed_usd_per_hour"
-ON_TOP = "head, boot and idling come on top"  # of what training costs on a cluster
+BOOT_SECONDS = 360.0  # assumed of a rented machine: a minute of EC2's, and the installation of 2 GB of packages
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,9 @@ class Work:
 
     def __add__(self, other: Work) -> Work:
         return Work(self.runs + other.runs, self.tokens + other.tokens, self.flops + other.flops)
+
+
+Phases = Sequence[tuple[Work, Work]]  # each with the least and the most that it may be
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,15 @@ class Speed:
 class Forecast:
     """The estimate for one machine, None where no speed is known; `said_by` in words.
 
-    `usd_per_hour`: what it rests on; `rented`: what a machine of EC2 costs, be it this one or another.
+    `usd_per_hour`: what it rests on; `rented`: what a machine of EC2 costs, be it this one or another; `rented_usd`:
+    the sweep on such machines, None where their speed is unknown.
     """
 
     estimate: Estimate | None
     said_by: str
     usd_per_hour: Range
     rented: Rental | None = None
+    rented_usd: Range | None = None
 
 
 def make_forecast(plan: Plan, own: Path) -> Forecast:
@@ -102,11 +105,47 @@ def forecast(
     speed = _stated(plan.config.cost) or _measured(plan, results, own, at_once)
     if speed is None:
         return Forecast(None, f"no finished trial with the same `resources` lies in {results}", price, rented)
-    stages = [
-        _between(*(estimate(work.tokens, speed.of(work), price) for work in works))
-        for works in (ranking_work(plan), final_work(plan))
-    ]
-    return Forecast(_sum(stages), speed.said_by, price, rented)
+    phases = ranking_work(plan), final_work(plan)
+    training = _in_turn(phases, speed, price)
+    if rented is None or not (rented.here or plan.config.cost.tokens_per_second):
+        return Forecast(training, speed.said_by, price, rented)
+    usd = _usd_of_cluster(phases, speed, rented)
+    return Forecast(replace(training, usd=usd) if rented.here else training, speed.said_by, price, rented, usd)
+
+
+def _usd_of_cluster(phases: Phases, speed: Speed, rented: Rental) -> Range:
+    """Dollars with head and boot, whatever number of machines there is: fewer need the head for longer, more boot."""
+    price, head = rented.price.usd_per_hour, rented.head.usd_per_hour if rented.head else (0.0, 0.0)
+    at_most = min(rented.machine.at_most, max(most.runs for _, most in phases))
+    found = [_in_turn(phases, speed, price, nodes, head, BOOT_SECONDS).usd for nodes in range(1, at_most + 1)]
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+def _in_turn(
+    phases: Phases,
+    speed: Speed,
+    usd_per_hour: Range,
+    nodes: int = 1,
+    head_usd_per_hour: Range = (0.0, 0.0),
+    boot_seconds: float = 0.0,
+) -> Estimate:
+    """One phase after the other, each from least to most; machines start once, before the first."""
+    found = []
+    for works in phases:
+        both = (
+            estimate(
+                work.tokens,
+                speed.of(work),
+                usd_per_hour,
+                nodes=nodes,
+                head_usd_per_hour=head_usd_per_hour,
+                boot_seconds=boot_seconds,
+            )
+            for work in works
+        )
+        found.append(_between(*both))
+        boot_seconds = 0.0
+    return _sum(found)
 
 
 def forecast_as_json(found: Forecast) -> dict[str, Any]:
@@ -120,6 +159,8 @@ def forecast_as_json(found: Forecast) -> dict[str, Any]:
         "usd_per_hour": list(found.usd_per_hour),
         "price": here.price.said_by if here else FIXED_PRICE,
         "instance_type": here.machine.instance_type if here else None,
+        "head_usd_per_hour": here.head.usd_per_hour[0] if here and here.head else None,
+        "boot_seconds": BOOT_SECONDS if here else None,
     }
 
 
@@ -163,54 +204,12 @@ def room(resources: ResourcesConfig) -> int:
     """How many trials this machine holds at once; one where trials run on machines of a cluster."""
     import torch
 
-    if os.environ.get("RAY_ADDRESS"):
+    if on_cluster():
         return 1
     gpus = torch.cuda.device_count()
     per_trial = resources.gpus_per_trial if resources.gpus_per_trial != "auto" else float(gpus > 0)
     holds = (os.cpu_count() or 1) / resources.cpus_per_trial
     return max(1, int(min(holds, gpus / per_trial) if per_trial else holds))
-
-
-def print_forecast(found: Forecast, cost: CostConfig, console: Console) -> None:
-    """A few lines for a person, below the plan."""
-    if found.estimate is None:
-        advice = "state cost.tokens_per_second (of one machine with all its trials) to have time and cost estimated"
-        _print(console, f"estimate: unknown, {found.said_by}; {advice}")
-    else:
-        fast, slow = found.estimate.hours
-        _print(console, f"estimate: {_span(fast, slow)} of training on one machine, {found.said_by}")
-        _print(console, f"cost: {_cost(found, found.estimate, cost)}")
-    if found.rented and not found.rented.here and not cost.fixed_usd_per_hour:
-        _print(console, f"rented ({found.rented.machine.file}): {_elsewhere(found.rented, found.estimate, cost)}")
-    if found.estimate and found.estimate.usd[1] > cost.budget_usd:
-        _print(console, "warning: that may be more than cost.budget_usd, where the sweep would stop")
-
-
-def _cost(found: Forecast, known: Estimate, cost: CostConfig) -> str:
-    budget = f"of a budget of ${cost.budget_usd:,.2f}"
-    if found.rented and found.rented.here:
-        return f"{_dollars(known.usd)} on {_hourly(found.rented)}, {budget}; {ON_TOP}"
-    if not cost.fixed_usd_per_hour:
-        return f"nothing on this machine ({FIXED_PRICE} is 0)"
-    return f"{_dollars(known.usd)} at ${cost.fixed_usd_per_hour:g} an hour ({FIXED_PRICE}), {budget}"
-
-
-def _elsewhere(rented: Rental, known: Estimate | None, cost: CostConfig) -> str:
-    """What the sweep would cost on machines of a cluster; a speed that was measured here says nothing of them."""
-    if known is None or cost.tokens_per_second is None:
-        return f"{_hourly(rented)}; state its cost.tokens_per_second to see what the sweep would cost there"
-    low, high = (hours * usd for hours, usd in zip(known.hours, rented.price.usd_per_hour, strict=True))
-    return f"{_dollars((low, high))} at the stated speed, on {_hourly(rented)}; {ON_TOP}"
-
-
-def _hourly(rented: Rental) -> str:
-    low, high = rented.price.usd_per_hour
-    price = f"${low:.4g}" if low == high else f"${low:.4g} to ${high:.4g}"
-    return f"{rented.machine.instance_type} spot at {price} an hour ({rented.price.said_by})"
-
-
-def _dollars(usd: Range) -> str:
-    return f"${usd[0]:,.2f} to ${usd[1]:,.2f}"
 
 
 def _stated(cost: CostConfig) -> Speed | None:
@@ -276,12 +275,3 @@ def _sum(stages: list[Estimate]) -> Estimate:
         return sum(low), sum(high)
 
     return Estimate(total("usd"), total("node_hours"), total("hours"))
-
-
-def _span(low_hours: float, high_hours: float) -> str:
-    unit, scale = ("hours", 1) if high_hours >= 2 else ("minutes", 60)
-    return f"{low_hours * scale:.1f} to {high_hours * scale:.1f} {unit}"
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -14,7 +14,8 @@ from cost.now import HourlyPrice
 from paramalloc.allocation import flops_per_token
 from paramalloc.config import SweepConfig
 from paramalloc.files import atomic_write, write_json
-from paramalloc.forecast import Forecast, final_work, forecast, forecast_as_json, print_forecast, ranking_work
+from paramalloc.forecast import BOOT_SECONDS, Forecast, final_work, forecast, forecast_as_json, ranking_work
+from paramalloc.forecast_text import print_forecast
 from paramalloc.plan import Plan, make_plan
 from paramalloc.rental import Machine, Rental
 from paramalloc.results import RANKING, ResultsFolder
@@ -116,12 +117,17 @@ def test_the_reader_learns_what_the_estimate_rests_on(tmp_path: Path, cost: dict
     assert all(part in stream.getvalue() for part in parts)
 
 
-ON_TOP = "head, boot and idling come on top"
+ON_TOP = "what idles or is done twice comes on top"
+HEAD = HourlyPrice((0.1, 0.1), "the price list")
+BOOT_HOURS = 0.1
+LEAST_HOURS = (2 * RANKED + WINDOW + 4 * FINAL) / 3.6e5  # at 100 tokens per second
+MOST_HOURS = (3 * RANKED + 6 * FINAL) / 3.6e5
 
 
-def spot(here: bool) -> Rental:
+def spot(here: bool, at_most: int = 1, head: HourlyPrice | None = HEAD) -> Rental:
     price = HourlyPrice((0.4, 0.5), "EC2's spot price now")
-    return Rental(Machine("g5.xlarge", "us-east-1", (), "cluster/spot.yaml"), price, here)
+    machine = Machine("g5.xlarge", "us-east-1", (), "cluster/spot.yaml", at_most, "m6i.large")
+    return Rental(machine, price, here, head)
 
 
 def printed(found: Forecast, plan: Plan) -> list[str]:
@@ -130,22 +136,68 @@ def printed(found: Forecast, plan: Plan) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_on_a_cluster_the_price_of_its_machines_counts(tmp_path: Path) -> None:
+def test_on_a_cluster_the_prices_of_its_machines_their_head_and_their_start_count(tmp_path: Path) -> None:
     plan = make_plan(make(cost={"tokens_per_second": 100}))
     found = forecast(plan, tmp_path, tmp_path / "t", rented=spot(here=True))
+    usd = ((LEAST_HOURS + BOOT_HOURS) * (0.4 + 0.1), (MOST_HOURS + BOOT_HOURS) * (0.5 + 0.1))
+    assert BOOT_SECONDS == 3600 * BOOT_HOURS
     assert found.estimate
-    hours = found.estimate.hours
-    assert found.estimate.usd == pytest.approx((0.4 * hours[0], 0.5 * hours[1]))
-    cost = f"cost: ${0.4 * hours[0]:.2f} to ${0.5 * hours[1]:.2f} on g5.xlarge spot at $0.4 to $0.5 an hour"
-    assert printed(found, plan)[1] == f"{cost} (EC2's spot price now), of a budget of $50.00; {ON_TOP}"
+    assert found.estimate.usd == pytest.approx(usd)
+    assert found.estimate.hours == pytest.approx((LEAST_HOURS, MOST_HOURS))  # of training
+    assert printed(found, plan)[1] == (
+        f"cost: ${usd[0]:.2f} to ${usd[1]:.2f} on g5.xlarge spot at $0.4 to $0.5 an hour (EC2's spot price now), "
+        "of a budget of $50.00; with a head, m6i.large at $0.1 an hour (the price list), and 6 minutes of boot each "
+        f"(assumed) for one machine; {ON_TOP}"
+    )
     assert forecast_as_json(found) == {
-        "hours": list(hours),
+        "hours": list(found.estimate.hours),
         "usd": list(found.estimate.usd),
         "speed": "as stated: 100 tokens per second (cost.tokens_per_second)",
         "usd_per_hour": [0.4, 0.5],
         "price": "EC2's spot price now",
         "instance_type": "g5.xlarge",
+        "head_usd_per_hour": 0.1,
+        "boot_seconds": 360.0,
     }
+
+
+def test_the_range_holds_for_any_number_of_machines(tmp_path: Path) -> None:
+    """More of them share the hours of the head, and boot more often; with six runs no seventh machine starts."""
+    plan = make_plan(make(cost={"tokens_per_second": 100}))
+    found = forecast(plan, tmp_path, tmp_path / "t", rented=spot(here=True, at_most=8))
+
+    def usd(hours: float, machines: int, price: float) -> float:
+        waited = hours / machines + BOOT_HOURS
+        return machines * waited * price + waited * 0.1
+
+    assert found.estimate
+    assert found.estimate.usd == pytest.approx(
+        (
+            min(usd(LEAST_HOURS, machines, 0.4) for machines in range(1, 7)),
+            max(usd(MOST_HOURS, machines, 0.5) for machines in range(1, 7)),
+        )
+    )
+    assert "for 1 to 8 machines" in printed(found, plan)[1]
+
+
+def test_a_head_whose_price_nobody_knows_comes_on_top_and_that_is_said(tmp_path: Path) -> None:
+    plan = make_plan(make(cost={"tokens_per_second": 100}))
+    found = forecast(plan, tmp_path, tmp_path / "t", rented=spot(here=True, head=None))
+    assert found.estimate
+    usd = ((LEAST_HOURS + BOOT_HOURS) * 0.4, (MOST_HOURS + BOOT_HOURS) * 0.5)
+    assert found.estimate.usd == pytest.approx(usd)
+    assert printed(found, plan)[1].endswith(f"; the head, whose price is not known, and {ON_TOP}")
+    assert forecast_as_json(found)["head_usd_per_hour"] is None
+
+
+def test_on_a_cluster_with_a_fixed_price_head_and_boot_are_not_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(make(cost={"tokens_per_second": 100, "fixed_usd_per_hour": 1}))
+    found = forecast(plan, tmp_path, tmp_path / "t")
+    assert "head" not in printed(found, plan)[1]
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert printed(found, plan)[1].endswith("; head, boot and idling come on top")
 
 
 def test_elsewhere_it_is_told_beside_and_only_a_stated_speed_gives_dollars(tmp_path: Path) -> None:
@@ -153,12 +205,12 @@ def test_elsewhere_it_is_told_beside_and_only_a_stated_speed_gives_dollars(tmp_p
     found = forecast(plan, tmp_path, tmp_path / "t", rented=spot(here=False))
     assert found.estimate
     assert found.estimate.usd == (0.0, 0.0)
-    low, high = 0.4 * found.estimate.hours[0], 0.5 * found.estimate.hours[1]
-    assert printed(found, plan)[1:] == [
-        "cost: nothing on this machine (cost.fixed_usd_per_hour is 0)",
+    low, high = (LEAST_HOURS + BOOT_HOURS) * 0.5, (MOST_HOURS + BOOT_HOURS) * 0.6
+    assert printed(found, plan)[1] == "cost: nothing on this machine (cost.fixed_usd_per_hour is 0)"
+    assert printed(found, plan)[2].startswith(
         f"rented (cluster/spot.yaml): ${low:.2f} to ${high:.2f} at the stated speed, "
-        f"on g5.xlarge spot at $0.4 to $0.5 an hour (EC2's spot price now); {ON_TOP}",
-    ]
+        "on g5.xlarge spot at $0.4 to $0.5 an hour (EC2's spot price now); with a head, m6i.large"
+    )
     measured = make_plan(make())
     earlier(tmp_path / "before", measured, {"base": 64.0})
     said = printed(forecast(measured, tmp_path, tmp_path / "t", rented=spot(here=False)), measured)

@@ -14,6 +14,7 @@ from paramalloc.config import CostConfig
 from paramalloc.rental import SHIPPED_FILE, Machine, first_choice, rental
 
 CLUSTER = """
+max_workers: 3
 provider: {type: aws, region: us-east-1, availability_zone: "us-east-1a, us-east-1b"}
 head_node_type: head
 available_node_types:
@@ -39,7 +40,14 @@ class Refusing:
 def test_the_first_choice_is_the_spot_worker_of_highest_priority_that_is_on(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(CLUSTER)
-    assert first_choice(file) == Machine("g5.2xlarge", "us-east-1", ("us-east-1a", "us-east-1b"), "cluster/c.yaml")
+    zones = ("us-east-1a", "us-east-1b")
+    assert first_choice(file) == Machine("g5.2xlarge", "us-east-1", zones, "cluster/c.yaml", 3, "m6i.large")
+    file.write_text(
+        CLUSTER.replace("{InstanceType: m6i.large}", "{InstanceType: m6i.large, InstanceMarketOptions: {}}")
+    )
+    spot_head = first_choice(file)
+    assert spot_head
+    assert spot_head.head_type is None
     assert first_choice(SHIPPED_FILE) is not None
 
 
@@ -58,7 +66,11 @@ def test_away_from_a_cluster_nobody_is_asked(tmp_path: Path, monkeypatch: pytest
     assert rental(CostConfig(prices="fixed"), tmp_path, ec2) is None
     assert ec2.asked == []
     assert not found.here
-    assert found.price.usd_per_hour == (price_table().usd_per_hour[found.machine.instance_type],) * 2
+    listed = price_table()
+    assert found.price.usd_per_hour == (listed.usd_per_hour[found.machine.instance_type],) * 2
+    assert found.head
+    assert found.head.usd_per_hour == (listed.usd_per_hour["m6i.large"],) * 2
+    assert listed.as_of in found.head.said_by
 
 
 def test_on_a_cluster_its_own_file_counts_and_ec2_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,5 +83,5 @@ def test_on_a_cluster_its_own_file_counts_and_ec2_is_asked(tmp_path: Path, monke
     assert found
     assert found.here
     assert found.machine.instance_type == "g5.2xlarge"
-    assert ec2.asked == ["us-east-1"]
+    assert ec2.asked == ["us-east-1", "us-east-1"]  # for the spot price, and for the head's
     assert "no permission" in found.price.said_by

@@ -74,9 +74,18 @@ class BudgetGuard:
     def require(self) -> None:
         """Errors: BudgetReachedError when the budget is spent, whatever is still to do."""
         summary = self.journal.bill_now({})
-        decision = self._about_spent(summary)
-        if isinstance(decision, Stop):
-            raise self._reached(decision, summary)
+        level = self._about_spent(summary)
+        if isinstance(level, Stop):
+            raise self._reached(level, summary)
+        if isinstance(level, Warn):
+            self._warn(level, summary)
+
+    def watch(self) -> None:
+        """`require` when it is time to look at the bill, while something runs that is no trial of a stage."""
+        began = self.clock()
+        if began >= self._next_look:
+            self.require()
+            self._look_again(began)
 
     def admit(self, recorder: StageRecorder) -> list[str]:
         """The missing trials of a stage that may start now. Errors: BudgetReachedError when none may."""
@@ -104,6 +113,9 @@ class BudgetGuard:
             if isinstance(level, Warn):
                 self._warn(level, summary)
             self._withhold(recorder, self._allowance(recorder, summary, busy), busy)
+        self._look_again(began)
+
+    def _look_again(self, began: float) -> None:
         self._next_look = began + max(LOOK_SECONDS, (self.clock() - began) / LOOK_SHARE)
 
     def _about_spent(self, summary: Mapping[str, Any]) -> Decision:

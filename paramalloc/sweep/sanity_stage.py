@@ -1,11 +1,12 @@
 """Phase 0 as the sweep runs it: the checks that have not passed yet, side by side, billed and kept.
 
 Always holds: a stage is ranked only when all checks of its variants have passed; what each found is on disk before
-anything rests on it.
+anything rests on it, also when the budget ends before the others are over.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from cost import ledger
@@ -22,7 +23,10 @@ from paramalloc.sweep.trial import CheckOutcome
 
 
 def check_sanity(session: Session, plan: Plan, stage: StagePlan) -> None:
-    """Try out what a stage needs. Errors: SweepStoppedError with the findings of the checks that failed."""
+    """Try out what a stage needs.
+
+    Errors: SweepStoppedError with the findings of the checks that failed; BudgetReachedError.
+    """
     sets, folder = session.data.token_sets, session.folder
     missing = [
         check
@@ -32,18 +36,19 @@ def check_sanity(session: Session, plan: Plan, stage: StagePlan) -> None:
     if not missing:
         return
     session.guard.require()
-    cluster, nodes = session.cluster()
+    cluster, _ = session.cluster()
     names = ", ".join(dict.fromkeys(check.variant for check in missing))
     session.display.say(f"sanity: trying out whether {names} can learn, and at which learning rates")
     failed = []
-    for check, outcome in run_checks(missing, session.data, plan.config.resources, cluster, nodes.tick):
-        _bill(session.journal, check, outcome)
-        _keep(folder, check, outcome.result)
-        session.display.say(f"sanity: {outcome.result['message']}")
-        if not outcome.result["passed"]:
-            failed.append(outcome.result["message"])
-        elif check.kind == LR_FIND and (warning := rate_warning(plan[check.variant], outcome.result)):
-            session.display.say(f"warning: {warning}")
+    with closing(run_checks(missing, session.data, plan.config.resources, cluster, session.watch)) as outcomes:
+        for check, outcome in outcomes:
+            _bill(session.journal, check, outcome)
+            _keep(folder, check, outcome.result)
+            session.display.say(f"sanity: {outcome.result['message']}")
+            if not outcome.result["passed"]:
+                failed.append(outcome.result["message"])
+            elif check.kind == LR_FIND and (warning := rate_warning(plan[check.variant], outcome.result)):
+                session.display.say(f"warning: {warning}")
     session.journal.write_cost_summary()
     if failed:
         draw_sanity_figures(folder, [item.name for item in plan.variants])  # otherwise they come with the report

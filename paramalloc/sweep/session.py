@@ -81,6 +81,15 @@ class Session:
             self._cluster = cluster, nodes
         return self._cluster
 
+    def watch(self) -> None:
+        """Machines and money, to be looked at about once a second while something runs that is no trial of a stage.
+
+        Errors: BudgetReachedError when the budget is spent.
+        """
+        _, nodes = self.cluster()
+        nodes.tick()
+        self.guard.watch()
+
     def _show_live(self) -> Callable[[Collection[str]], None]:
         """Puts money, speed and trials on Ray's metrics port whenever it is called with the nodes that are there."""
         gauges, journal = Gauges(self.name), self.journal

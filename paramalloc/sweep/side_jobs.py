@@ -1,12 +1,12 @@
 """Work beside the trials: sanity checks and the measurement of finalists, each in a worker like a trial's.
 
 Always holds: a job whose worker was lost is done again, on another machine if need be; one that loses worker after
-worker ends with a sentence that says so.
+worker ends with a sentence that says so; whatever ends the waiting (the budget, Ctrl-C) ends the workers, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 import ray
@@ -30,26 +30,30 @@ def run_checks(
     resources: ResourcesConfig,
     cluster: Cluster,
     tick: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[Check, CheckOutcome]]:
+) -> Generator[tuple[Check, CheckOutcome]]:
     """Each check with its outcome as soon as it has one; they run side by side, each with what a trial holds.
 
-    `tick` is called about once a second meanwhile, for whoever watches the machines.
+    `tick` is called about once a second meanwhile, for whoever watches machines and money; what it raises ends the
+    checks that still run. So does closing the generator.
 
     Errors: UserError when the worker of one was lost again and again.
     """
     cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
     worker, shared = _on_its_own(try_out, cpus, gpus), ray.put(data)
     running = {worker.remote(check, shared, cpus, gpus): (check, 0) for check in checks}
-    while running:
-        ready = _first_of(list(running), tick)
-        check, lost = running.pop(ready)
-        try:
-            outcome = ray.get(ready)
-        except RayError as error:
-            _give_up_or_go_on(f"sanity check {check.name}", error, lost + 1)
-            running[worker.remote(check, shared, cpus, gpus)] = check, lost + 1
-        else:
-            yield check, outcome
+    try:
+        while running:
+            ready = _first_of(list(running), tick)
+            check, lost = running.pop(ready)
+            try:
+                outcome = ray.get(ready)
+            except RayError as error:
+                _give_up_or_go_on(f"sanity check {check.name}", error, lost + 1)
+                running[worker.remote(check, shared, cpus, gpus)] = check, lost + 1
+            else:
+                yield check, outcome
+    finally:
+        _end(running)
 
 
 def measure_alone(
@@ -68,11 +72,14 @@ def measure_alone(
     cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
     worker, lost = _on_its_own(profile, cpus, gpus), 0
     while True:
+        job = worker.remote(runs, evaluation, cpus, gpus)
         try:
-            return ray.get(_first_of([worker.remote(runs, evaluation, cpus, gpus)], tick))
+            return ray.get(_first_of([job], tick))
         except RayError as error:
             lost += 1
             _give_up_or_go_on("measuring latency and memory", error, lost)
+        finally:
+            _end([job])
 
 
 def _first_of(running: list[Any], tick: Callable[[], None]) -> Any:
@@ -82,6 +89,12 @@ def _first_of(running: list[Any], tick: Callable[[], None]) -> Any:
         if over:
             return over[0]
         tick()
+
+
+def _end(jobs: Iterable[Any]) -> None:
+    """End the workers of jobs that still run, and start none for those that wait; what is over stays as it is."""
+    for job in jobs:
+        ray.cancel(job, force=True)
 
 
 def _on_its_own(function: Callable[..., Any], cpus: float, gpus: float) -> Any:

@@ -167,10 +167,11 @@ class Stages:
         metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
         if all(item["profiled_alone"] is not None for item in metrics.values()):
             return finals
-        cluster, nodes = self.session.cluster()
+        self.session.guard.require()
+        cluster, _ = self.session.cluster()
         self.session.display.say("measuring latency and memory of the finalists, alone")
         runs = {trial.task.variant: trial.task.run for trial in finished}
-        profiles = measure_alone(runs, self.config.evaluation, self.config.resources, cluster, nodes.tick)
+        profiles = measure_alone(runs, self.config.evaluation, self.config.resources, cluster, self.session.watch)
         for path, item in metrics.items():
             profile = dict(profiles[item["variant"]])
             write_json(path, item | {"profiled_alone": bool(profile.pop("alone"))} | profile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from cost import ledger
 from cost.instances import price_table
-from cost.now import Connect, spot_price_now
+from cost.now import Connect, on_demand_price_now, spot_price_now
 from cost.sources import PriceUnavailableError
 from tests.cost.conftest import RecordedEc2, refused
 
@@ -91,3 +92,35 @@ def test_a_network_that_swallows_everything_is_not_waited_for() -> None:
     assert found
     assert found.said_by.endswith("EC2: no answer within 0.01 s")
     over.set()
+
+
+class PriceList:
+    """AWS's price list with one price, or none."""
+
+    def __init__(self, *usd: str) -> None:
+        dimension = {"unit": "Hrs", "pricePerUnit": {"USD": usd[0] if usd else "0"}}
+        self.page = {"PriceList": [json.dumps({"terms": {"OnDemand": {"t": {"priceDimensions": {"d": dimension}}}}})]}
+
+    def get_products(self, **request: Any) -> dict[str, Any]:
+        return self.page
+
+
+def test_the_price_of_a_head_is_that_of_the_price_list_else_of_the_dated_table() -> None:
+    table = price_table()
+    tabled = table.usd_per_hour["m6i.large"]
+
+    def asked(*usd: str) -> Connect:
+        return lambda region: (None, PriceList(*usd), str(region))
+
+    for connect, region, usd, said_by in (
+        (asked("0.12"), "us-east-1", 0.12, "AWS price list"),
+        (asked("0.12"), "eu-west-1", 0.12, "AWS price list"),
+        (asked(), "us-east-1", tabled, f"table of {table.as_of}"),
+        (None, "us-east-1", tabled, f"on-demand price of {table.as_of}"),
+    ):
+        found = on_demand_price_now("m6i.large", region, connect)
+        assert found
+        assert found.usd_per_hour == (usd, usd)
+        assert found.said_by.startswith(said_by)
+    assert on_demand_price_now("m6i.large", "eu-west-1", asked()) is None
+    assert on_demand_price_now("m6i.large", "eu-west-1") is None

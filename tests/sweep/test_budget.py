@@ -1,38 +1,32 @@
-"""The budget: what may start, with a stage that the test plays; and real sweeps that reach theirs and are resumed."""
+"""The budget: what it lets start, warns of and stops, with a stage that the test plays."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from cost import ledger
 from cost.budget import Go, HoldNewTrials, Stop
 from paramalloc.config import CostConfig, SweepConfig
 from paramalloc.data.prepare import prepare
-from paramalloc.files import append_jsonl, read_json, read_jsonl
+from paramalloc.files import read_jsonl
 from paramalloc.plan import make_plan
-from paramalloc.results import FINALISTS, RANKING, ResultsFolder
+from paramalloc.results import ResultsFolder
 from paramalloc.sweep import budget
 from paramalloc.sweep.budget import BudgetGuard, admit
 from paramalloc.sweep.display import plain_line
-from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.outlook import look_ahead
+from paramalloc.sweep.outlook import Outlook, look_ahead
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.stopped import EXIT_BUDGET_REACHED, BudgetReachedError
+from paramalloc.sweep.stopped import BudgetReachedError
 from paramalloc.sweep.stopping import NeverStop
-from paramalloc.sweep.tasks import ranking_tasks
+from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
 from paramalloc.sweep.work import SweepData, make_sweep_data
-from tests.sweep.outcomes import numbers
 from tests.sweep.tiny import STARTED, VERSIONS
 
 USD = st.floats(0, 100)
@@ -68,12 +62,21 @@ class Played:
         self.folder = ResultsFolder(folder)
         self.journal = Journal(self.folder, config.cost, self.said.append, clock=lambda: self.now)
         self.journal.bill(ledger.node_up, node="n1", kind="head", gpus=0.0, cpus=1.0)
-        plan = make_plan(config)
-        self.recorder = StageRecorder(
-            self.folder, plan, ranking_tasks(plan.stages[0], {}), data, self.journal, NeverStop(), VERSIONS
-        )
-        self.journal.look_ahead = lambda: look_ahead(plan, self.recorder.trials.values(), {RANKING})
+        self.plan, self.data = make_plan(config), data
+        self.stages: list[StageRecorder] = []
+        self.recorder = self.stage(ranking_tasks(self.plan.stages[0], {}))
+        self.journal.look_ahead = self.look_ahead
         self.guard = BudgetGuard(self.journal, clock=lambda: self.now)
+
+    def stage(self, tasks: list[TrialTask]) -> StageRecorder:
+        """A stage that begins."""
+        self.recorder = StageRecorder(self.folder, self.plan, tasks, self.data, self.journal, NeverStop(), VERSIONS)
+        self.stages.append(self.recorder)
+        return self.recorder
+
+    def look_ahead(self) -> Outlook:
+        trials = [trial for stage in self.stages for trial in stage.trials.values()]
+        return look_ahead(self.plan, trials, {trial.task.stage for trial in trials})
 
     def begin(self, trial: str) -> None:
         self.recorder.receive(trial, STARTED | {"share": 1.0})
@@ -120,7 +123,10 @@ def play(tmp_path: Path, tiny: Callable[..., SweepConfig]) -> Callable[[float], 
 def test_a_budget_for_the_ranking_of_two_variants_stops_with_the_reserve_for_finalists_intact(
     play: Callable[[float], Played],
 ) -> None:
-    """By hand: after wide 215 dollars are spent, 15 of them on waiting; slow 107.50, two finalists 215: 537.50."""
+    """By hand: after wide 215 dollars are spent, 15 of them on waiting; slow 107.50, two finalists 215: 537.50.
+
+    With as much, and no more waiting, there is enough to the end.
+    """
     sweep = play(500.0)
     assert sweep.guard.admit(sweep.recorder) == ["base", "wide", "slow"]  # nothing is known yet
     sweep.train("base", seconds=100.0)
@@ -136,6 +142,13 @@ def test_a_budget_for_the_ranking_of_two_variants_stops_with_the_reserve_for_fin
     sweep.journal.cost = CostConfig(budget_usd=538.0, fixed_usd_per_hour=3600)
     assert sweep.guard.admit(sweep.recorder) == ["slow"]
     assert not sweep.guard.withheld
+    sweep.train("slow", seconds=100.0)
+    finals = sweep.stage(finalist_tasks(sweep.plan, {"base": 1e-3, "wide": 1e-3}))
+    assert sweep.guard.admit(finals) == ["base-seed0", "wide-seed0"]
+    sweep.train("base-seed0", seconds=100.0)
+    sweep.train("wide-seed0", seconds=100.0)
+    sweep.guard.require()
+    assert sweep.journal.cost_summary()["total_usd"] == 515.0
 
 
 def test_a_trial_that_was_held_back_starts_after_all_when_the_others_cost_less_than_it_seemed(
@@ -207,92 +220,20 @@ def test_a_warning_comes_once_and_the_end_of_the_budget_stops_what_runs(play: Ca
         sweep.guard.require()
 
 
-LATE = {"name": "late", "glu_expansion": 2.0}
-SMALL: dict[str, Any] = {
-    "experiments": [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}],
-    "ranking": {"tokens": 24_000, "stop": "none"},
-    "finalists": {"count": 1, "seeds": [0]},
-    "sanity": {"enabled": False},
-}
-
-
-def run(config: SweepConfig, folder: ResultsFolder) -> str:
-    path = folder.root.with_suffix(".log")
-    with path.open("w") as stream:
-        assert run_sweep(config, folder, Console(file=stream, width=100), verbose=False) == 0
-    return path.read_text()
-
-
-@contextmanager
-def dear_once(folder: ResultsFolder, happened: Callable[[], bool]) -> Iterator[None]:
-    """As soon as something has happened, the machine turns out to cost ten million dollars a second."""
-    over = threading.Event()
-
-    def raise_price() -> None:
-        while not happened() and not over.wait(0.02):
-            pass
-        node = next(row["node"] for row in read_jsonl(folder.events) if row["event"] == "node_up")
-        append_jsonl(folder.events, ledger.price(time=time.time(), node=node, usd_per_hour=3.6e10))
-
-    thread = threading.Thread(target=raise_price)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-@pytest.fixture
-def _frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(budget, "LOOK_SHARE", 1.0)
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("_frequent_looks")
-def test_a_sweep_that_runs_out_of_money_saves_stops_and_ends_with_the_same_numbers_once_there_is_more(
-    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
-) -> None:
-    undisturbed, folder = ResultsFolder(tmp_path / "undisturbed"), ResultsFolder(tmp_path / "broke")
-    run(tiny(**SMALL), undisturbed)
-
-    def trained() -> bool:
-        return any(len(read_jsonl(trial.history)) >= 2 for trial in folder.trials(RANKING))
-
-    with dear_once(folder, trained), pytest.raises(BudgetReachedError) as stopped:
-        run(tiny(**SMALL), folder)
-    assert stopped.value.exit_code == EXIT_BUDGET_REACHED
-    events = read_jsonl(folder.events)
-    (stop,) = [row for row in events if row["event"] == "budget_stop"]
-    assert "of the $50.00 budget spent" in stop["text"]
-    assert f"S{stop['text'][1:]}" in folder.report.read_text()
-    assert any(row["event"] == "trial_stopped" and row["tokens"] > 0 for row in events)
-    with pytest.raises(BudgetReachedError):  # at once, without a trial
-        run(tiny(**SMALL), folder)
-    assert "Ray:" not in folder.root.with_suffix(".log").read_text()
-    run(tiny(**SMALL, cost={"budget_usd": 1e12}), folder)
-    assert numbers(folder) == numbers(undisturbed)
-    assert "trial_resumed" in {row["event"] for row in read_jsonl(folder.events)}
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("_frequent_looks")
-def test_a_sweep_whose_finalists_would_cost_too_much_starts_no_third_trial_until_there_is_more(
-    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
-) -> None:
-    changes = SMALL | {"experiments": [*SMALL["experiments"], LATE], "training": {"tokens": 100_000_000}}
-    folder = ResultsFolder(tmp_path / "dear")
-
-    def ranked() -> set[str]:
-        return {trial.name for trial in folder.trials(RANKING) if trial.metrics.exists()}
-
+def test_what_runs_beside_the_trials_is_watched_at_the_same_pace_and_stopped(play: Callable[[float], Played]) -> None:
+    sweep = play(40.0)
+    sweep.now += 14.0  # dollars
+    sweep.guard.watch()
+    sweep.journal.cost = CostConfig(budget_usd=10.0, fixed_usd_per_hour=3600)
+    sweep.guard.watch()  # it is not time to look
+    sweep.journal.cost = CostConfig(budget_usd=40.0, fixed_usd_per_hour=3600)
+    for _ in range(2):
+        sweep.now += 10.0
+        sweep.guard.watch()
+    (warning,) = sweep.events("budget_warning")
+    assert warning["text"] == "budget: $34.00 of the $40.00 budget spent (85%)"
+    sweep.now += 15.0
     with pytest.raises(BudgetReachedError):
-        run(tiny(**changes, cost={"budget_usd": 500, "fixed_usd_per_hour": 3600}), folder)
-    assert ranked() == {"base", "wide"}
-    assert {trial.name for trial in folder.trials(RANKING)} == ranked()
-    assert read_json(folder.cost_summary)["total_usd"] < 500
-    more = tiny(**changes, cost={"budget_usd": 1e7, "fixed_usd_per_hour": 3600})
-    with dear_once(folder, lambda: any(folder.trials(FINALISTS))), pytest.raises(BudgetReachedError):
-        run(more, folder)
-    assert ranked() == {"base", "wide", "late"}
+        sweep.guard.watch()
+    (stop,) = sweep.events("budget_stop")
+    assert stop["text"] == "stopped at the budget: $49.00 of the $40.00 budget spent"

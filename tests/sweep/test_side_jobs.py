@@ -1,9 +1,10 @@
-"""Checks and measurements whose worker dies are done again, and end with a sentence when that goes on."""
+"""Checks and measurements are done again when a worker dies, ended when that goes on, or when the money does."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,6 +17,7 @@ from paramalloc.sweep import side_jobs
 from paramalloc.sweep.ray_session import Cluster
 from paramalloc.sweep.sanity import Check
 from paramalloc.sweep.side_jobs import MAX_LOST_WORKERS, brief, measure_alone, run_checks
+from paramalloc.sweep.stopped import BudgetReachedError
 
 HERE = Cluster(cpus=2.0, gpus=0.0, nodes=1, dashboard=None)
 
@@ -75,6 +77,65 @@ def test_machines_are_watched_while_a_measurement_goes_on(
     monkeypatch.setattr(side_jobs, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(side_jobs, "profile", job)
     assert measure_alone({}, EvaluationConfig(), ResourcesConfig(), HERE, tick=ticked.touch) == "measured"
+
+
+def hangs(pids: Path) -> Any:
+    """A job that never ends and writes down its process."""
+
+    def job(*arguments: Any) -> None:
+        with pids.open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        while True:
+            time.sleep(0.1)
+
+    return job
+
+
+def running(pids: Path) -> list[int]:
+    """Processes of such jobs that are there."""
+    return [pid for pid in map(int, pids.read_text().split() if pids.exists() else []) if is_there(pid)]
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def two_checks(tick: Callable[[], None]) -> None:
+    checks = [cast(Check, SimpleNamespace(name=name)) for name in ("overfit-base", "lr_find-base")]
+    list(run_checks(checks, cast(Any, None), ResourcesConfig(), HERE, tick))
+
+
+def measurement(tick: Callable[[], None]) -> None:
+    measure_alone({}, EvaluationConfig(), ResourcesConfig(), HERE, tick)
+
+
+@pytest.mark.parametrize(("work", "jobs"), [(two_checks, 2), (measurement, 1)])
+def test_the_end_of_the_budget_ends_the_workers_of_what_runs_beside_the_trials(
+    work: Callable[..., None], jobs: int, tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = tmp_path / "pids"
+
+    def tick() -> None:
+        if len(running(pids)) == jobs:
+            raise BudgetReachedError("more is needed")
+
+    monkeypatch.setattr(side_jobs, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(side_jobs, "try_out", hangs(pids))
+    monkeypatch.setattr(side_jobs, "profile", hangs(pids))
+    with pytest.raises(BudgetReachedError):
+        work(tick)
+    wait_until(lambda: not running(pids))
 
 
 def test_of_rays_long_account_of_a_death_the_sentence_that_says_why_is_kept() -> None:
