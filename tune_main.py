@@ -69,19 +69,22 @@ def _results(config: SweepConfig, options: argparse.Namespace) -> Path:
 
 
 def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:
+    from paramalloc.storage.objects import require_storage
     from paramalloc.sweep.cluster_end import end_cluster, require_own_cluster
     from paramalloc.sweep.driver import require_runnable, run_sweep
     from paramalloc.sweep.stopped import SweepStoppedError
     from paramalloc.sweep.workplace import workplace
 
-    require_runnable(config)
+    corpus = require_runnable(config)
     cluster = require_own_cluster(options.storage) if options.down_when_done else None
     root = _results(config, options)
+    if options.storage:
+        require_storage(options.storage)
     storage = f"{options.storage.rstrip('/')}/{root.name}" if options.storage else None
     folder = ResultsFolder(root, storage)
     try:
         with workplace(folder, options.fresh, console):
-            exit_code = run_sweep(config, folder, console, options.verbose)
+            exit_code = run_sweep(config, folder, console, options.verbose, corpus)
     except SweepStoppedError as error:
         notes = getattr(error, "__notes__", [])  # results that could not be stored
         sys.stderr.write("\n".join([f"paramalloc: {error}", *notes]) + "\n")

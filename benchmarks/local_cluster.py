@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray  # noqa: F401 brings psutil along
+import ray  # brings psutil along
 
 import psutil  # isort: skip
 
@@ -51,10 +51,12 @@ class LocalCluster:
         os.environ.update(_PATIENT_START | {"RAY_TMPDIR": str(self.folder)})
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.address: str = self._cluster.address
+        _keep_own_ray()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._cluster.shutdown()
+        _keep_own_ray()
         for name, value in self._before.items():
             if value is None:
                 del os.environ[name]
@@ -101,6 +103,12 @@ class LocalCluster:
         for process in psutil.wait_procs(there, timeout=SHUT_DOWN_SECONDS)[1]:
             process.kill()
         self._cluster.remove_node(node, allow_graceful=False)
+
+
+def _keep_own_ray() -> None:
+    """A process has one client for Ray's key-value store; starting or ending a cluster takes it from its own Ray."""
+    if ray.is_initialized():
+        ray.experimental.internal_kv._initialize_internal_kv(ray._private.worker.global_worker.gcs_client)
 
 
 def processes(node: Any) -> list[psutil.Process]:

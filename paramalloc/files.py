@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from typing import Any
 def atomic_write(path: Path, content: str | bytes) -> None:
     """Replace `path` with `content`; readers see the old file or the whole new one.
 
-    Errors: OSError when the folder cannot be written or the disk is full; `path` then keeps its old content.
+    Errors: OSError naming the file when the folder cannot be written or the disk is full; `path` then keeps its old
+    content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with _named(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -44,10 +46,13 @@ def read_json(path: Path) -> Any:
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Append one JSON line and sync it. A half line left by a crash is closed first, so it spoils only itself."""
+    """Append one JSON line and sync it. A half line left by a crash is closed first, so it spoils only itself.
+
+    Errors: OSError naming the file.
+    """
     line = (json.dumps(row, allow_nan=False) + "\n").encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as stream:
+    with _named(path), path.open("ab+") as stream:
         if stream.tell() > 0:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
@@ -55,6 +60,16 @@ def append_jsonl(path: Path, row: dict[str, Any]) -> None:
         stream.write(line)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whoever is told of a full disk wants to know which; the system names no file when a write fails."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -23,6 +23,8 @@ _NAMES = {
     NAME_PATTERN: "allowed: letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit",
     STAGE_PATTERN: "allowed: small letters, digits, '_' and '-', at most 32, beginning with a letter",
 }
+# By pydantic's type of error; its own words are those of Python, not of YAML.
+_SHAPES = {"tuple_type": "give a list", "model_type": "give a mapping", "dict_type": "give a mapping"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -61,7 +63,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
         ) from error
     raw = _parse_yaml(text, str(path))
     if not isinstance(raw, dict):
-        raise UserError(str(path), _show(raw), "allowed: a mapping with at least `experiments`")
+        got = "nothing" if raw is None else _show(raw)
+        raise UserError(str(path), got, "allowed: a mapping with at least `experiments` or `stages`")
     for override in overrides:
         _apply_override(raw, override)
     raw.setdefault("name", path.stem)
@@ -150,6 +153,8 @@ def _mistakes(error: ValidationError) -> list[tuple[str, str, str]]:
             got, allowed = "an unknown key", _allowed_keys(str(item["loc"][-1]), section)
         elif item["type"] == "missing":
             got, allowed = "nothing", "this key is required"
+        elif item["type"] in _SHAPES:
+            allowed = _SHAPES[item["type"]]
         elif item["type"] == "string_pattern_mismatch":
             allowed = _NAMES[item["ctx"]["pattern"]]
         elif isinstance(item.get("ctx", {}).get("error"), PlacedError):

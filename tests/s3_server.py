@@ -7,61 +7,46 @@ with S3Server() as s3:
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from paramalloc.results import DRIVER
 from paramalloc.storage.objects import Objects
+from tests.loopback import LoopbackServer
 
 BUCKET = "results-bucket"
 _SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
-class _Silent(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: Any) -> None:
-        pass
-
-
-class S3Server:
+class S3Server(LoopbackServer):
     """An account with one empty bucket; `address` is a prefix in it. A context manager."""
 
     def __init__(self) -> None:
+        super().__init__(self._answer)
         self.failing = False
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Silent)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.address = f"s3://{BUCKET}/sweeps"
         self.environment = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.server_port}",
+            "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "planted-key-id",
             "AWS_SECRET_ACCESS_KEY": "planted-secret-0123456789",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
-    def __enter__(self) -> S3Server:
-        self._thread.start()
+    def __enter__(self) -> Self:
+        super().__enter__()
         client = boto3.client(
             "s3",
-            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
         )
         client.create_bucket(Bucket=BUCKET)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if self.failing:

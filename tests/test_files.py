@@ -21,8 +21,11 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_litter(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space left on device: .*report\.md"):
         atomic_write(path, "new")
+    with pytest.raises(OSError, match=r"No space left on device: .*events\.jsonl"):
+        append_jsonl(tmp_path / "events.jsonl", {})
+    (tmp_path / "events.jsonl").unlink()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

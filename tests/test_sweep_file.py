@@ -101,6 +101,9 @@ def test_the_dump_writes_out_every_default_and_loads_to_the_same_sweep(embed: Pa
         ("experiments.emb99.seed=1", "--set experiments.emb99.seed:", "emb35, emb25, emb45"),
         ("training.tokens", "--set training.tokens:", "path=value"),
         ("name.x=1", "name:", "string"),
+        ("stages=5", "stages:", "got 5; give a list"),
+        ("experiments={emb35: 1}", "experiments:", "give a list"),
+        ("training=5", "training:", "got 5; give a mapping"),
     ],
 )
 def test_a_mistake_is_named_by_its_place_with_what_was_got_and_what_is_allowed(
@@ -124,7 +127,7 @@ def test_all_mistakes_are_named_at_once(embed: Path) -> None:
         ("model: {total_params: 1", "embed.yaml:1"),
         ("name: a\nname: b\n", "'name' stands there twice"),
         ("- 1\n- 2\n", "a mapping"),
-        ("", "a mapping"),
+        ("", "got nothing; allowed: a mapping with at least `experiments` or `stages`"),
         ("!!python/object/apply:os.system ['true']", "embed.yaml:1"),
     ],
 )

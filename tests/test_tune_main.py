@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tune_main
 from cluster.teardown import OwnCluster
+from paramalloc.data.source_files import SourceFile, text_file
 from paramalloc.errors import UserError
 from paramalloc.storage.lock import sole_driver
 from paramalloc.sweep.stopped import BudgetReachedError, SweepStoppedError
@@ -116,6 +118,24 @@ def test_a_sweep_that_is_stopped_has_the_exit_code_of_its_reason(
         assert capsys.readouterr().err == f"paramalloc: {reason}\n"
 
 
+def test_a_large_text_is_read_for_its_hash_once(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(path: Path, *arguments: Any) -> SourceFile:
+        opened.append(path.name)
+        return text_file(path, *arguments)
+
+    def stop(*_: object) -> None:
+        raise SweepStoppedError("that far")
+
+    opened: list[str] = []
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"paragraph {i} says word {i * i}" for i in range(9_000)))
+    monkeypatch.setattr("paramalloc.data.corpus.text_file", count)
+    monkeypatch.setattr("paramalloc.sweep.driver.Session", stop)
+    assert run(sweep, "--set", f"data.corpus={text}") == 1
+    assert (tmp_path / "results" / "mine" / "DATASET_MANIFEST.json").exists()
+    assert opened == ["text.txt"]
+
+
 class Ended:
     """Stands for the driver and for AWS: what the sweep ends with, and which clusters were ended after it."""
 
@@ -124,6 +144,7 @@ class Ended:
         own = OwnCluster("ours", "us-east-1", "i-0")
         monkeypatch.setattr("paramalloc.sweep.cluster_end.own_cluster", lambda: own)
         monkeypatch.setattr("paramalloc.sweep.cluster_end.tear_down", lambda own, say: self.clusters.append(own))
+        monkeypatch.setattr("paramalloc.storage.objects.require_storage", lambda address: None)
         monkeypatch.setattr("paramalloc.sweep.workplace.workplace", lambda *_: nullcontext())
         monkeypatch.setattr("paramalloc.sweep.driver.run_sweep", self._run)
         self._end = sweep_ends

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
+    from paramalloc.data.corpus import open_corpus
     from paramalloc.data.manifest import write_manifest
     from paramalloc.data.prepare import prepare_all
     from paramalloc.data.progress import bars_on
@@ -42,9 +43,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
     folder = ResultsFolder(options.results or Path("results") / config.name)
     require_same_text(config, folder)
     vocab_sizes = dict.fromkeys(variant.model.vocab_size for variant in config.variants)
-    _, searched = sweep_probes(config, say)
-    token_sets = prepare_all(config.data, vocab_sizes, say, bars_on(console), options.verify)
-    manifest = write_manifest(config, token_sets, folder, searched)
+    corpus = open_corpus(config.data)
+    _, searched = sweep_probes(config, corpus, say)
+    token_sets = prepare_all(config.data, vocab_sizes, say, bars_on(console), options.verify, corpus)
+    manifest = write_manifest(config, corpus, token_sets, folder, searched)
     write_token_lengths(folder)
     console.print()
     print_summary(manifest, console)

@@ -45,7 +45,7 @@ import numpy as np
 
 from paramalloc.config import DataConfig, SweepConfig
 from paramalloc.data import hub
-from paramalloc.data.corpus import Corpus, TextCorpus, open_corpus
+from paramalloc.data.corpus import Corpus, TextCorpus
 from paramalloc.data.synthetic import GENERATOR_VERSION
 from paramalloc.data.token_set import TokenSet, read_lengths, read_meta
 from paramalloc.files import atomic_write, write_json
@@ -58,6 +58,7 @@ OWN_LICENCE = "MIT"  # of what this program generates
 
 def write_manifest(
     config: SweepConfig,
+    corpus: Corpus,
     token_sets: Mapping[int, TokenSet],
     folder: ResultsFolder,
     contamination: dict[str, Any] | None = None,
@@ -66,9 +67,9 @@ def write_manifest(
 
     The copies make the results whole without the cache: `export` and `generate` read them.
 
-    Errors: UserError as `open_corpus`; OSError.
+    Errors: OSError.
     """
-    manifest = make_manifest(config, token_sets, contamination)
+    manifest = make_manifest(config, corpus, token_sets, contamination)
     for vocab_size, tokens in token_sets.items():
         atomic_write(folder.tokenizer(vocab_size), tokens.tokenizer_file.read_bytes())
     write_json(folder.manifest, manifest)
@@ -76,12 +77,14 @@ def write_manifest(
 
 
 def make_manifest(
-    config: SweepConfig, token_sets: Mapping[int, TokenSet], contamination: dict[str, Any] | None = None
+    config: SweepConfig,
+    corpus: Corpus,
+    token_sets: Mapping[int, TokenSet],
+    contamination: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of DATASET_MANIFEST.json. Errors: UserError as `open_corpus`."""
+    """The content of DATASET_MANIFEST.json."""
     metas = {vocab_size: read_meta(tokens) for vocab_size, tokens in token_sets.items()}
     meta = next(iter(metas.values()))  # the text is the same under every vocabulary
-    corpus = open_corpus(config.data)
     contexts = sorted({variant.model.context_length for variant in config.variants})
     return {
         "schema_version": SCHEMA_VERSION,

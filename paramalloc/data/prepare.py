@@ -64,16 +64,17 @@ def prepare_all(
     notify: Notify = lambda line: None,
     progress: Phases = no_bars,
     verify: bool = False,
+    corpus: Corpus | None = None,
 ) -> dict[int, TokenSet]:
     """The tokens of `config`'s corpus under a tokenizer of each size, from the cache or built now.
 
     `notify` gets a line for each phase when it is done. With `verify` what is in the cache is read through, and
-    built again where it is not what was written.
+    built again where it is not what was written. `corpus`: the one that `config` names, where it is open already.
 
     Errors: UserError for a corpus that cannot be read or is too small, for held-out text in train (unless
     `data.on_overlap` is drop_train), and for a cache folder that cannot be written.
     """
-    corpus = open_corpus(config)
+    corpus = corpus or open_corpus(config)
     folders = {size: _folder(config, corpus, size) for size in vocab_sizes}
     ready = {size: _from_cache(folder, notify, verify) for size, folder in folders.items()}
     builder = _Builder(config, corpus, notify, progress)

@@ -31,7 +31,7 @@ def open_checkpoints(folder: TrialFolder, notify: Callable[[str], None] | None =
 class SharedCheckpoints(CheckpointStore):
     """Checkpoints in S3, with a copy in the trial's folder on this machine.
 
-    TensorBoard's files go along, so that the curves in S3 are never behind the checkpoint.
+    TensorBoard's files go along where they have grown, so that the curves in S3 are never behind the checkpoint.
 
     Errors: StorageError (an OSError) from whatever S3 does not do.
     """
@@ -42,12 +42,12 @@ class SharedCheckpoints(CheckpointStore):
         super().__init__(folder.checkpoints, keep, notify)
         self._objects, self._curves = objects, folder.tensorboard
         self._prefix = f"{folder.checkpoints.name}/"
+        self._curves_stored: dict[str, tuple[int, int]] = {}  # `_version` by name
 
     def save(self, step: int, model: HasWeights, training: dict[str, Any]) -> None:
         super().save(step, model, training)
         self._send(self.folder / f"step-{step:08d}")
-        for path in self._curves.glob("*"):
-            self._objects.send(path, f"{self._curves.name}/{path.name}")
+        self._send_curves()
         stored = self._stored()
         usable = [name for name in stored if self.folder / name not in self._unusable]
         self._drop(set(stored) - set(usable[: self.keep]))
@@ -83,6 +83,13 @@ class SharedCheckpoints(CheckpointStore):
         for file in sorted(path.iterdir(), key=lambda file: file.name == MANIFEST):
             self._objects.send(file, f"{self._prefix}{path.name}/{file.name}")
 
+    def _send_curves(self) -> None:
+        for path in self._curves.glob("*"):
+            version = _version(path)  # first: what is added meanwhile goes with the next checkpoint
+            if self._curves_stored.get(path.name) != version:
+                self._objects.send(path, f"{self._curves.name}/{path.name}")
+                self._curves_stored[path.name] = version
+
     def _fetch(self, name: str) -> Checkpoint | None:
         """A checkpoint in S3; the copy in the folder serves where it is the same and whole."""
         prefix, target = f"{self._prefix}{name}/", self.folder / name
@@ -100,7 +107,14 @@ class SharedCheckpoints(CheckpointStore):
             path = self._curves / Path(name).name
             if not path.exists():
                 self._objects.fetch(name, path)
+                self._curves_stored[path.name] = _version(path)
 
     def _drop(self, names: set[str]) -> None:
         for name in names:
             self._objects.delete(self._objects.names(f"{self._prefix}{name}/"))
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Modification time and size, by which a file that has grown is told from one that has not."""
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size

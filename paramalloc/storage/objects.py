@@ -28,6 +28,7 @@ from cluster.wanted import Storage
 from paramalloc.errors import UserError
 
 ATTEMPTS = 8  # with botocore's exponential backoff, about a minute in all
+_TRIAL = ".may-be-written"
 _PER_DELETE = 1000  # as many as S3 takes in one request
 _MEND = "see that it is there and may be read and written (`python -m cluster doctor`), then give the same command"
 
@@ -173,11 +174,21 @@ def open_objects(address: str) -> Objects:
         ) from error
 
 
+def require_storage(address: str) -> None:
+    """See that files can be kept under an address, before anything rests on that: one is written and removed.
+
+    Errors: UserError for what is no address of S3; StorageError, naming what S3 refuses.
+    """
+    objects = open_objects(address)
+    objects.put(_TRIAL, b"")
+    objects.delete([_TRIAL])
+
+
 def _parse(address: str) -> Storage:
     try:
         return Storage.parse(address)
     except ClusterError as error:
-        raise UserError("storage", error.got, error.allowed) from error
+        raise UserError("--storage", error.got, error.allowed) from error
 
 
 def _age_seconds(answer: Mapping[str, Any]) -> float:

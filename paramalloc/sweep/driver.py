@@ -12,7 +12,7 @@ from rich.console import Console
 
 from paramalloc.allocation import print_param_table
 from paramalloc.config import SweepConfig
-from paramalloc.data.corpus import open_corpus
+from paramalloc.data.corpus import Corpus, open_corpus
 from paramalloc.data.manifest import write_manifest
 from paramalloc.data.prepare import prepare_all
 from paramalloc.data.progress import bars_on
@@ -37,31 +37,36 @@ from paramalloc.sweep.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import dump_sweep, load_sweep
 
 
-def require_runnable(config: SweepConfig) -> None:
-    """Find what makes a sweep impossible before anything is written.
+def require_runnable(config: SweepConfig) -> Corpus:
+    """Find what makes a sweep impossible before anything is written; returns its text, opened.
 
     Errors: UserError for a shape, the corpus, or (without a cluster) more CPUs or GPUs than this machine has.
     """
     require_room(config.resources)
     make_plan(config)
-    open_corpus(config.data)
+    return open_corpus(config.data)
 
 
-def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verbose: bool) -> int:
+def run_sweep(
+    config: SweepConfig, folder: ResultsFolder, console: Console, verbose: bool, corpus: Corpus | None = None
+) -> int:
     """Run or resume the sweep in `folder`, whose lock the caller holds. Returns the exit code.
+
+    `corpus`: what `require_runnable` gave, which spares to read a large text again.
 
     Errors: UserError for what the sweep file or the machine makes impossible; KeyboardInterrupt after Ctrl-C;
     SweepStoppedError when a sanity check fails, or the baseline fails or diverges; BudgetReachedError at the budget.
     """
     plan = make_plan(config, known_winners(folder))
-    fingerprint = open_corpus(config.data).fingerprint()
+    corpus = corpus or open_corpus(config.data)
+    fingerprint = corpus.fingerprint()
     changes = _changes(config, folder, fingerprint)
     done = decided(folder, WINNER)
     if done and folder.report.exists() and not changes.reopens:
         Display(console).say(f"done already. {done['sentence']}\nreport: {folder.report}")
         return EXIT_TRIAL_FAILED if done["failed_trials"] else 0
     with Display(console) as display:
-        data = _load_data(plan, folder, display)
+        data = _load_data(plan, corpus, folder, display)
         journal = Journal(folder, config.cost, display.say)
         _take_over(changes, journal)
         atomic_write(folder.sweep, dump_sweep(config))
@@ -93,12 +98,12 @@ def run_sweep(config: SweepConfig, folder: ResultsFolder, console: Console, verb
     return EXIT_TRIAL_FAILED if failed else 0
 
 
-def _load_data(plan: Plan, folder: ResultsFolder, display: Display) -> SweepData:
+def _load_data(plan: Plan, corpus: Corpus, folder: ResultsFolder, display: Display) -> SweepData:
     """Tokens and probes, prepared now where they are not in the cache, and the manifest that describes them."""
     vocab_sizes = dict.fromkeys(item.shape.vocab_size for item in plan.variants)
-    probes, searched = sweep_probes(plan.config, display.say)
-    token_sets = prepare_all(plan.config.data, vocab_sizes, display.say, bars_on(display.console))
-    write_manifest(plan.config, token_sets, folder, searched)
+    probes, searched = sweep_probes(plan.config, corpus, display.say)
+    token_sets = prepare_all(plan.config.data, vocab_sizes, display.say, bars_on(display.console), corpus=corpus)
+    write_manifest(plan.config, corpus, token_sets, folder, searched)
     interval = plan.config.ranking.eval_interval_tokens
     return make_sweep_data(token_sets, plan.baseline.shape.vocab_size, interval, probes)
 

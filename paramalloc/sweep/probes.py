@@ -21,7 +21,7 @@ from paramalloc.data.contamination import (
     find_contamination,
     probe_texts,
 )
-from paramalloc.data.corpus import Corpus, open_corpus
+from paramalloc.data.corpus import Corpus
 from paramalloc.data.probes import ProbeTask
 from paramalloc.data.synthetic_probes import synthetic_tasks
 from paramalloc.evaluation.smallbench.loading import draw, load_tasks
@@ -32,7 +32,9 @@ SYNTHETIC = "synthetic"
 _SPARE_PROBES = 1.2  # times as many synthetic ones as are drawn, should some be found in the text
 
 
-def sweep_probes(config: SweepConfig, notify: Callable[[str], None]) -> tuple[tuple[ProbeTask, ...], Any]:
+def sweep_probes(
+    config: SweepConfig, corpus: Corpus, notify: Callable[[str], None]
+) -> tuple[tuple[ProbeTask, ...], Any]:
     """The probes to score, and the manifest's section on their search in the training text; nothing and None if the
     sweep does not ask for them.
 
@@ -41,7 +43,6 @@ def sweep_probes(config: SweepConfig, notify: Callable[[str], None]) -> tuple[tu
     if METRIC not in config.evaluation.metrics:
         return (), None
     settings = config.evaluation.smallbench
-    corpus = open_corpus(config.data)
     tasks = _load(settings, corpus)
     found = _contamination(config.data, corpus, tasks, notify)
     drawn = tuple(draw(task, settings.examples, settings.seed) for task in drop_contaminated(tasks, found))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from paramalloc.config import SweepConfig
 from paramalloc.data import hub
+from paramalloc.data.corpus import open_corpus
 from paramalloc.data.manifest import length_summary, make_manifest, write_manifest
 from paramalloc.data.pinned import PinnedDataset
 from paramalloc.data.prepare import prepare_all
@@ -50,7 +51,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> SweepConfig:
 
 @pytest.fixture(scope="module")
 def manifest(own: SweepConfig) -> dict[str, Any]:
-    return make_manifest(own, prepared(own))
+    return make_manifest(own, open_corpus(own.data), prepared(own))
 
 
 def test_the_same_input_gives_the_same_bytes(own: SweepConfig, manifest: dict[str, Any], tmp_path: Path) -> None:
@@ -58,7 +59,10 @@ def test_the_same_input_gives_the_same_bytes(own: SweepConfig, manifest: dict[st
     written = []
     for config, name in ((own, "one"), (own, "two"), (again, "three")):
         folder = ResultsFolder(tmp_path / name)
-        assert write_manifest(config, prepared(config), folder)["fingerprint"] == manifest["fingerprint"]
+        assert (
+            write_manifest(config, open_corpus(config.data), prepared(config), folder)["fingerprint"]
+            == manifest["fingerprint"]
+        )
         for size, tokens in prepared(config).items():
             assert folder.tokenizer(size).read_bytes() == tokens.tokenizer_file.read_bytes()
         written.append(folder.manifest.read_text().replace(config.data.cache_dir, "CACHE"))
@@ -108,7 +112,7 @@ def test_settings_and_licence_of_a_text_of_ones_own(manifest: dict[str, Any]) ->
 
 def test_the_built_in_corpus(tmp_path: Path) -> None:
     config = sweep(tmp_path, corpus="synthetic", synthetic_bytes=60_000, seed=3)
-    found = make_manifest(config, prepared(config), contamination={"items": 7})
+    found = make_manifest(config, open_corpus(config.data), prepared(config), contamination={"items": 7})
     assert found["source"]["licence"] == "MIT"
     assert found["source"]["generator_version"] is not None
     assert found["source"]["files"] == []
@@ -130,7 +134,7 @@ def test_wikitext_names_its_revision_and_the_cached_files(tmp_path: Path, monkey
     config = sweep(tmp_path, corpus="wikitext-2")
     token_sets = prepare_all(config.data, [270])
     monkeypatch.delattr(PinnedDataset, "load")  # what was prepared is described without the hub
-    found = make_manifest(config, token_sets)
+    found = make_manifest(config, open_corpus(config.data), token_sets)
     assert found["source"]["repository"] == "Salesforce/wikitext"
     assert (found["source"]["config"], found["source"]["revision"]) == ("wikitext-2-raw-v1", hub.WIKITEXT.revision)
     assert found["source"]["licence"] == "CC BY-SA 3.0 and GFDL"

@@ -72,6 +72,31 @@ def test_what_another_sweep_left_on_a_machine_is_not_carried_on(machine: Machine
     assert not list(machine("a").folder.glob("step-*"))
 
 
+def test_curves_go_along_when_they_have_grown_and_those_of_earlier_attempts_never_again(machine: Machine) -> None:
+    first = machine("a")
+    first._curves.mkdir(parents=True)
+    (first._curves / "events.0").write_text("loss")
+    first.save(10, model(10), {})
+    second, sent = machine("b"), []
+    assert second.newest()
+    send = second._objects.send
+
+    def record(path: Path, name: str) -> None:
+        sent.append(name)
+        send(path, name)
+
+    second._objects.send = record  # type: ignore[method-assign]
+    for step, text in ((20, "loss"), (30, "loss"), (40, "loss, less")):
+        if step != 30:
+            (second._curves / "events.1").write_text(text)
+        second.save(step, model(step), {})
+    assert [name for name in sent if "tensorboard" in name] == ["tensorboard/events.1"] * 2
+    third = machine("c")
+    third.newest()
+    curves = {path.name: path.read_text() for path in third._curves.iterdir()}
+    assert curves == {"events.0": "loss", "events.1": "loss, less"}
+
+
 def test_a_checkpoint_whose_manifest_never_arrived_is_none(machine: Machine) -> None:
     machine("a").save(10, model(10), {})
     store = machine("a")

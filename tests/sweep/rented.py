@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
@@ -26,10 +25,10 @@ from xml.sax.saxutils import escape
 import boto3
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from benchmarks.local_cluster import PATIENCE_SECONDS, LocalCluster
 from tests.cluster.imds_mock import META, MetadataService
+from tests.loopback import LoopbackServer
 
 Change = tuple[float, str]  # Unix seconds, dollars per hour as text
 Markets = Mapping[tuple[str, str], list[Change]]  # price changes by (instance type, zone), oldest first
@@ -142,27 +141,21 @@ class RentedCluster:
 
     def __init__(self, cluster: LocalCluster, markets: Markets) -> None:
         self.cluster, self.prices = cluster, PriceLayer(markets, DomainDispatcherApplication(create_backend_app))
-        self._server = make_server("127.0.0.1", 0, self.prices, threaded=True)
-        self._thread = threading.Thread(target=self._server.serve_forever)
         self._stack = ExitStack()
 
     def __enter__(self) -> RentedCluster:
         patch = self._stack.enter_context(pytest.MonkeyPatch.context())
-        endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        for name, value in (_AWS_ENVIRONMENT | {"AWS_ENDPOINT_URL": endpoint}).items():
+        server = self._stack.enter_context(LoopbackServer(self.prices))
+        for name, value in (_AWS_ENVIRONMENT | {"AWS_ENDPOINT_URL": server.endpoint}).items():
             patch.setenv(name, value)
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
-        self._thread.start()
         self._ec2 = boto3.client("ec2")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
         self._stack.close()
 
     def launch(self, instance_type: str, zone: str) -> Machine:

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import run_wsgi_app
 
 from tests.cluster.e2e.machines import Machines
+from tests.loopback import LoopbackServer
 
 # So high that a run of a minute costs something: a cent a second for a worker, a tenth of it for the head.
 SPOT_USD_PER_HOUR, ON_DEMAND_USD_PER_HOUR = {"g5.xlarge": "36.00"}, {"m6i.large": "3.60", "g5.xlarge": "108.00"}
@@ -31,30 +29,14 @@ ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d", "us-east-1f")
 _ANY = "{*}"  # moto and AWS name different versions of the same
 
 
-class Aws:
+class Aws(LoopbackServer):
     """Serves from the start to the end of a `with` block; `machines` may be set any time before the first launch."""
 
     def __init__(self) -> None:
+        super().__init__(self._answer)
         self.launches: list[dict[str, Any]] = []
         self.machines: Machines | None = None
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Aws:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         asked = _fields(environ)
@@ -92,11 +74,6 @@ class Aws:
 
 
 _FIELDS = ("instanceType", "instanceLifecycle", "privateIpAddress", "ipAddress")
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, *_: Any) -> None:
-        pass
 
 
 def _fields(environ: dict[str, Any]) -> dict[str, str]:

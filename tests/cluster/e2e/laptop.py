@@ -1,7 +1,8 @@
 """The machine on which somebody types `ray up`: its home folder and its commands.
 
 Always holds: no setting of the real user's gets in, neither credentials nor Ray's token; commands run in the
-repository's root, as the documentation says; what they say lands in `said`.
+repository's root, as the documentation says, but for those that would leave results there; what they say lands in
+`said`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ OVERLAY = Path(__file__).with_name("overlay.yaml")
 BUCKET, PREFIX = "paramalloc-results", "sweeps"
 STORAGE = f"s3://{BUCKET}/{PREFIX}"
 KEY_ID, SECRET = "AKIAPLANTEDPLANTED00", "planted/secret+0123456789"
-COMMAND_SECONDS = 300  # many times what it takes on a quiet machine
+COMMAND_SECONDS = 600  # many times what it takes on a quiet machine
 
 
 def aws_settings(endpoint: str) -> dict[str, str]:
@@ -57,6 +58,7 @@ class Laptop:
             "PYTHONPATH": str(REPOSITORY),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_UP_enable_autoscaler_v2": "1",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # keeps Ray on loopback, see stand_ins/ray_on_loopback.py
             "PYTHONWARNINGS": "ignore",
         }
         config: dict[str, Any] = load(SPOT_FILE) | load(OVERLAY)
@@ -70,21 +72,21 @@ class Laptop:
     ) -> None:
         end({self._name})
 
-    def run(self, *command: str, expect: int = 0) -> str:
+    def run(self, *command: str, expect: int = 0, place: Path = REPOSITORY) -> str:
         """The command's output, when it ends with the exit code that is expected."""
-        process = self.start(*command)
+        process = self.start(*command, place=place)
         status = process.wait(COMMAND_SECONDS)
         said = self._logs[-1].read_text()
         assert status == expect, f"{' '.join(command)} ended with {status}:\n{said}"
         return said
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, place: Path = REPOSITORY) -> subprocess.Popen[bytes]:
         """A command on its way, in a session of its own: an interactive shell must not take the terminal."""
         self._logs.append(self.home / f"command-{len(self._logs)}.log")
         with self._logs[-1].open("w") as log:
             return subprocess.Popen(
                 list(command),
-                cwd=REPOSITORY,
+                cwd=place,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -31,6 +31,7 @@ from tests.cluster.imds_mock import META, MetadataService
 REPOSITORY = Path(__file__).parents[3]
 STAND_INS = Path(__file__).parent / "stand_ins"
 NAME_VARIABLE = "SIMULATED_MACHINE"
+NOTICE_FILE = "notice.json"
 END_SECONDS = 10.0
 
 
@@ -42,6 +43,41 @@ class Machine:
     home: Path
     metadata: MetadataService
     addresses: tuple[str, ...]
+
+    @property
+    def notice_file(self) -> Path:
+        """The flag by which its agent tells trials of a spot notice."""
+        return self.home.parent / NOTICE_FILE
+
+
+class Paused:
+    """The trials on `machine`, as Ray node `node`, stand still until `go_on` or the end of the `with` block."""
+
+    def __init__(self, machine: Machine, node: str) -> None:
+        self.machine, self.node = machine, node
+        self._trials = [process for process in processes({machine.name}) if _is_trial(process)]
+        assert self._trials, f"no trial is under way on {machine.name}"
+
+    def __enter__(self) -> Paused:
+        for process in self._trials:
+            process.suspend()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.go_on()
+
+    def go_on(self) -> None:
+        for process in self._trials:
+            with suppress(psutil.Error):  # gone with its machine
+                process.resume()
+
+
+def _is_trial(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.cmdline()[:1] == ["ray::ImplicitFunc.train"]
+    return False
 
 
 class Machines:
@@ -98,7 +134,7 @@ class Machines:
             "RAY_TMPDIR": str(home / "t"),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # keeps Ray on loopback, see stand_ins/ray_on_loopback.py
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.endpoint,
-            "PARAMALLOC_NOTICE_FILE": str(folder / "notice.json"),
+            "PARAMALLOC_NOTICE_FILE": str(folder / NOTICE_FILE),
         }
         (folder / "environment").write_text("".join(f"{key}={value}\n" for key, value in environment.items()))
         self._running[name] = Machine(name, home, metadata, tuple(addresses))
@@ -146,7 +182,7 @@ def make_image(home: Path) -> None:
     (home / "t" / "ray").mkdir(parents=True)
     (home / "bin").mkdir()
     (home / "venv" / "bin").mkdir(parents=True)
-    for name in ("ssh", "rsync"):
+    for name in ("ssh", "rsync", "tmux"):
         (home / "bin" / name).symlink_to(STAND_INS / name)
     for place, name, command in (
         ("bin", "python3", sys.executable),

@@ -1,4 +1,4 @@
-"""One evening with a spot cluster, told by commands: setup, up, a sweep, a machine that is taken away, down.
+"""One evening with a spot cluster, told by commands: setup, up, a sweep that loses a machine and ends its cluster.
 
 Always holds: what is done, a user types or EC2 does; nothing is asserted here but that each step comes to its end
 (`test_spot_cluster.py` looks at what came of it); each step's time is printed; nothing is left running.
@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,17 @@ from paramalloc.files import read_jsonl
 from paramalloc.results import RANKING, ResultsFolder
 from tests.cluster.e2e.ec2 import Aws
 from tests.cluster.e2e.laptop import KEY_ID, SECRET, STORAGE, Laptop, aws_settings
-from tests.cluster.e2e.machines import Machines, remove
+from tests.cluster.e2e.machines import Machines, Paused, remove
 
-SWEEP = Path(__file__).with_name("sweep.yaml")
+SWEEP, UNDISTURBED = (Path(__file__).with_name(name) for name in ("sweep.yaml", "undisturbed.py"))
 SSH_FROM = "203.0.113.7"
-TRIAL = "base"  # the one that is disturbed
-NOTICE_SECONDS = 12.0  # EC2 gives two minutes
-PATIENCE_SECONDS = 300.0  # many times what any step takes on a quiet machine
+TRIALS = ("base", "wide")  # side by side, each on a worker of its own; the first is disturbed
+NOTICE_SECONDS = 5.0  # EC2 gives two minutes
+HURRIED = {
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",  # seconds; Ray's own is 5
+    "RAY_prestart_worker_first_driver": "0",  # four idle workers per machine, of which one would be used
+}
+PATIENCE_SECONDS = 600.0  # many times what any step takes on a quiet machine
 
 
 @dataclass
@@ -45,8 +49,10 @@ class Outcome:
     results: ResultsFolder
     launches: list[dict[str, Any]] = field(default_factory=list)
     reclaimed: str = ""  # the Ray node that EC2 took
-    orphans_before: str = ""  # what `orphans` said before `ray down`
-    instances_left: list[str] = field(default_factory=list)  # after `ray down`
+    meanwhile: dict[str, str] = field(default_factory=dict)  # what commands said while the sweep ran, by command
+    early_report: str = ""  # the page that `report` made of what S3 had then
+    shown: str = ""  # by the sweep, on its screen
+    orphans_after: str = ""
     processes_left: list[str] = field(default_factory=list)
     listening: set[str] = field(default_factory=set)  # addresses
     written: dict[str, str] = field(default_factory=dict)  # by name: what commands printed, results, all logs
@@ -89,8 +95,7 @@ def simulation() -> Iterator[tuple[Aws, Machines, Laptop]]:
     try:
         with Aws() as aws:
             settings = aws_settings(aws.endpoint) | {"SIMULATION": str(root), "SIMULATED_HEAD_PORT": _free_port()}
-            hurried = settings | {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}  # seconds; Ray's own is 5
-            with Machines(root, hurried) as machines:
+            with Machines(root, settings | HURRIED) as machines:
                 aws.machines = machines
                 with Laptop(root, settings) as laptop:
                     yield aws, machines, laptop
@@ -107,74 +112,86 @@ def _free_port() -> str:
 def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     """All of it, in order."""
     clock, cluster_file = Clock(), str(laptop.cluster_file)
-    outcome = Outcome(ResultsFolder(laptop.home / "undisturbed"), ResultsFolder(laptop.home / "fetched"))
-    undisturbed = laptop.start("python", "tune_main.py", str(SWEEP), "--results", str(outcome.undisturbed.root))
+    outcome = Outcome(ResultsFolder(laptop.home / "undisturbed"), ResultsFolder(laptop.home / "results" / "cluster"))
+    undisturbed = laptop.start("python", str(UNDISTURBED), str(SWEEP), "--results", str(outcome.undisturbed.root))
     laptop.run("python", "-m", "cluster", "setup", cluster_file, "--storage", STORAGE, "--ssh-from", SSH_FROM)
     clock.step("cluster setup")
     laptop.run("ray", "up", "-y", cluster_file)
     laptop.run("ray", "rsync-up", cluster_file, str(SWEEP), "~/paramalloc/sweeps/cluster.yaml")
     clock.step("ray up: the head")
+    command = f"python tune_main.py sweeps/cluster.yaml --storage {STORAGE} --down-when-done"
+    laptop.run("ray", "exec", cluster_file, f"cd paramalloc && RAY_ADDRESS=auto {command}", "--tmux")
+    (head,) = alive(aws)
+    home = machines[head].home
+    on_head = ResultsFolder(home / "paramalloc" / "results" / "cluster")
+    with paused_trials(machines, on_head) as paused:
+        clock.step("the sweep starts, workers come, trials begin")
+        outcome.listening = _listening(machines.processes())
+        for words in ("ray status", "cat agent.log"):
+            outcome.meanwhile[words] = laptop.run("ray", "exec", cluster_file, words)
+        outcome.meanwhile["orphans"] = laptop.run("python", "-m", "cluster", "orphans", cluster_file, expect=1)
+        laptop.run("python", "-m", "paramalloc", "report", f"{STORAGE}/cluster", place=laptop.home)
+        outcome.early_report = outcome.results.report.read_text()
+        clock.step("while it runs: ray status, the agent's log, orphans, the report from S3")
+        outcome.reclaimed = _take_a_machine(aws, machines, on_head, paused[TRIALS[0]], clock)
+    wait_until(lambda: not alive(aws), "the cluster has ended itself")
+    clock.step("the rest of the sweep, which then ends the cluster")
+    outcome.processes_left = [str(process) for process in machines.processes()]
+    outcome.shown = (home / "tmux.log").read_text()
+    laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", place=laptop.home)
+    laptop.run("ray", "down", "-y", cluster_file)
+    outcome.orphans_after = laptop.run("python", "-m", "cluster", "orphans", cluster_file)
+    clock.step("results fetched from S3; ray down finds nothing to do; no orphans")
     assert undisturbed.wait(PATIENCE_SECONDS) == 0, laptop.said
-    clock.step("the rest of an undisturbed run of the sweep, begun before")
-    command = f"RAY_ADDRESS=auto python tune_main.py sweeps/cluster.yaml --storage {STORAGE}"
-    sweep = laptop.start("ray", "exec", cluster_file, f"cd paramalloc && {command}")
-    (head,) = _alive(aws)
-    on_head = ResultsFolder(machines[head].home / "paramalloc" / "results" / "cluster")
-    outcome.reclaimed = _take_a_machine(aws, machines, on_head, clock)
-    assert sweep.wait(PATIENCE_SECONDS) == 0, laptop.said
-    clock.step("the rest of the sweep")
-    outcome.listening = _listening(machines.processes())
-    laptop.run("ray", "exec", cluster_file, "ray status")
-    laptop.run("ray", "exec", cluster_file, "cat agent.log")
-    clock.step("ray status, the agent's log")
-    wait_until(lambda: len(_alive(aws)) == 1, "idle workers go")
-    clock.step("idle workers gone")
-    laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", "--to", str(outcome.results.root))
-    clock.step("results fetched from S3")
-    outcome.orphans_before = laptop.run("python", "-m", "cluster", "orphans", cluster_file, expect=1)
+    clock.step("the rest of an undisturbed run of the sweep, begun at the start")
+    clock.total()
     outcome.written = _everything_written(machines.root, laptop)
     outcome.secrets = (SECRET, laptop.auth_token)
-    laptop.run("ray", "down", "-y", cluster_file)
-    laptop.run("python", "-m", "cluster", "orphans", cluster_file)
-    outcome.instances_left = _alive(aws)
-    outcome.processes_left = [str(process) for process in machines.processes()]
-    clock.step("ray down; no orphans")
-    clock.total()
     outcome.launches = aws.launches
     sys.stderr.write(yaml.safe_dump({"RunInstances, as AWS was asked": aws.launches}, sort_keys=False))
     return outcome
 
 
-def _take_a_machine(aws: Aws, machines: Machines, results: ResultsFolder, clock: Clock) -> str:
-    """A spot notice for the machine that trains `base`; when its time is up, EC2 takes it. Returns its Ray node."""
+@contextmanager
+def paused_trials(machines: Machines, results: ResultsFolder) -> Iterator[dict[str, Paused]]:
+    """Each trial stands still from its first evaluation on, so that nothing of this story is a matter of speed."""
+    with ExitStack() as stack:
+        paused = {}
+        for trial in TRIALS:
+            wait_until(lambda trial=trial: read_jsonl(results.trial(RANKING, trial).history), f"{trial} is evaluated")
+            begun = [row for row in _events(results, "trial_start") if row["trial"] == trial]
+            paused[trial] = stack.enter_context(Paused(machines.holding(begun[-1]["node"]), begun[-1]["node"]))
+        yield paused
 
-    def events(kind: str) -> list[dict[str, Any]]:
-        return [row for row in read_jsonl(results.events) if row["event"] == kind]
 
-    wait_until(lambda: events("trial_start"), "a worker begins a trial")
-    clock.step("the sweep starts, a worker comes, a trial begins")
-    wait_until(lambda: read_jsonl(results.trial(RANKING, TRIAL).history), "the first evaluation")
-    node: str = next(row["node"] for row in events("trial_start") if row["trial"] == TRIAL)
-    machine, deadline = machines.holding(node), time.time() + NOTICE_SECONDS
+def _take_a_machine(aws: Aws, machines: Machines, results: ResultsFolder, trial: Paused, clock: Clock) -> str:
+    """A spot notice for the machine of a trial; when its time is up, EC2 takes it. Returns its Ray node."""
+    machine, deadline = trial.machine, time.time() + NOTICE_SECONDS
     machine.metadata.spot_notice("terminate", deadline)
-    wait_until(lambda: events("trial_preempted"), "the trial leaves")
+    wait_until(machine.notice_file.exists, "the agent sees the notice")
+    trial.go_on()
+    wait_until(lambda: _events(results, "trial_preempted"), "the trial leaves")
     clock.step("a spot notice, seen by the agent; the trial saves and leaves")
     wait_until(lambda: time.time() > deadline, "the time is up")
-    _ec2(aws).terminate_instances(InstanceIds=[machine.name])
+    ec2(aws).terminate_instances(InstanceIds=[machine.name])
     clock.step("EC2 takes the machine")
-    wait_until(lambda: events("trial_resumed"), "the trial carries on elsewhere")
+    wait_until(lambda: _events(results, "trial_resumed"), "the trial carries on elsewhere")
     clock.step("a replacement comes, the trial carries on")
-    return node
+    return trial.node
 
 
-def _ec2(aws: Aws) -> Any:
+def _events(results: ResultsFolder, kind: str) -> list[dict[str, Any]]:
+    return [row for row in read_jsonl(results.events) if row["event"] == kind]
+
+
+def ec2(aws: Aws) -> Any:
     keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
     return boto3.client("ec2", endpoint_url=aws.endpoint, region_name="us-east-1", **keys)
 
 
-def _alive(aws: Aws) -> list[str]:
+def alive(aws: Aws) -> list[str]:
     query = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
-    reservations = _ec2(aws).describe_instances(Filters=query)["Reservations"]
+    reservations = ec2(aws).describe_instances(Filters=query)["Reservations"]
     return [instance["InstanceId"] for reservation in reservations for instance in reservation["Instances"]]
 
 
@@ -190,6 +207,6 @@ def _listening(processes: list[psutil.Process]) -> set[str]:
 
 def _everything_written(root: Path, laptop: Laptop) -> dict[str, str]:
     """What the commands printed, the results, and the logs of Ray and the agents on all machines."""
-    places = ("laptop/*.log", "laptop/fetched/**/*", "m*/home/*.log", "m*/home/t/ray/session_2*/logs/**/*")
+    places = ("laptop/*.log", "laptop/results/**/*", "m*/home/*.log", "m*/home/t/ray/session_2*/logs/**/*")
     files = [path for place in places for path in root.glob(place) if path.is_file()]
     return {str(path.relative_to(root)): path.read_text(errors="replace") for path in files}
