@@ -18,6 +18,7 @@ from cost.timeline import Attempt, attempts
 from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
+from paramalloc.proposals import proposals_in, with_proposals
 from paramalloc.results import AUDIT, FINALISTS, NOISE, SCHEMA_VERSION, ResultsFolder, TrialFolder
 from paramalloc.sweep.decisions import in_force
 from paramalloc.sweep_file import load_sweep
@@ -59,6 +60,7 @@ class Trial:
 class SweepResults:
     """A results folder in memory.
 
+    config: with what a search has proposed among its experiments.
     events: the diary, and what the bill rests on.
     attempts: which trial held a node when.
     checks: outcomes of the sanity stage by kind, `overfit` and `lr_find`, and by variant.
@@ -89,7 +91,8 @@ def load_results(folder: ResultsFolder) -> SweepResults:
         if not needed.exists():
             got = f"no {needed.name} in it" if folder.root.is_dir() else "no such folder"
             raise UserError(str(folder.root), got, "give the results folder of a sweep, such as results/smoke")
-    config = load_sweep(folder.sweep)
+    decisions = tuple(read_jsonl(folder.decisions))
+    config = with_proposals(load_sweep(folder.sweep), proposals_in(decisions))
     events = tuple(read_jsonl(folder.events))
     tries = _attempts(events, folder)
     started = {(attempt.stage, attempt.trial): attempt.variant for attempt in tries}
@@ -106,7 +109,7 @@ def load_results(folder: ResultsFolder) -> SweepResults:
         config=config,
         plan=_read(folder.plan),
         trials=tuple(trials),
-        decisions=tuple(read_jsonl(folder.decisions)),
+        decisions=decisions,
         events=events,
         attempts=tries,
         checks=load_checks(folder, [variant.name for variant in config.variants]),
