@@ -15,12 +15,12 @@ from typing import Any
 from cost import CostError
 from cost.ledger import parse
 from cost.timeline import Attempt, attempts
-from paramalloc.config import SweepConfig
+from paramalloc.config import SweepConfig, Variant
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.proposals import proposals_in, with_proposals
 from paramalloc.results import AUDIT, FINALISTS, NOISE, SCHEMA_VERSION, ResultsFolder, TrialFolder
-from paramalloc.sweep.decisions import in_force
+from paramalloc.sweep.decisions import in_force, stage_winners
 from paramalloc.sweep_file import load_sweep
 
 UNFINISHED = "unfinished"
@@ -76,6 +76,22 @@ class SweepResults:
     checks: dict[str, dict[str, Json]]
     manifest: Json | None
     cost: Json | None
+
+    @property
+    def stages(self) -> dict[str, tuple[Variant, ...]]:
+        """The variants of each ranking stage on the winners so far, its baseline first; only those with a shape."""
+        shaped = {item["name"] for item in self.plan["variants"]}
+        winners = {stage: row["variant"] for stage, row in stage_winners(self.decisions).items()}
+        resolved = self.config.resolve(winners)
+        return {stage: tuple(v for v in variants if v.name in shaped) for stage, variants in resolved.items()}
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        return tuple(variant for variants in self.stages.values() for variant in variants)
+
+    @property
+    def is_runbook(self) -> bool:
+        return len(self.config.stage_names) > 1
 
     def decided(self, kind: str) -> Json | None:
         """The decision of one kind, `promote` or `winner`, that holds."""
