@@ -58,8 +58,10 @@ def _show_plan(config: SweepConfig, options: argparse.Namespace, console: Consol
     from paramalloc.forecast_text import print_forecast
     from paramalloc.plan import make_plan, measure_corpus
     from paramalloc.plan_table import print_plan
+    from paramalloc.sweep.plan_so_far import plan_so_far
 
-    plan, own = make_plan(config), _results(config, options)
+    own = _results(config, options)
+    plan = make_plan(config) if options.fresh else plan_so_far(config, ResultsFolder(own))
     print_plan(plan, measure_corpus(plan), console)
     print_forecast(make_forecast(plan, own), config.cost, console)
 

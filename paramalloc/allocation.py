@@ -105,6 +105,18 @@ def solve(model: ModelConfig, place: str = "model") -> Shape:
     return _shape(model, sizes)
 
 
+def nearest_request(model: ModelConfig) -> ModelConfig | None:
+    """The request nearest to this one that a shape meets exactly; None where no shape has such a total at all.
+
+    Nearest: the larger of the relative deviations of share and expansion is least, however large.
+    """
+    sizes = best_sizes(model, math.inf)
+    if sizes is None:
+        return None
+    share = model.vocab_size * sizes.d_model / model.total_params
+    return model.model_copy(update={"embedding_ratio": share, "glu_expansion": sizes.d_ff / sizes.d_model})
+
+
 def n_heads_for(d_model: int) -> int:
     """Heads whose size divides `d_model` and lies nearest 32; of two sizes as near, the larger.
 

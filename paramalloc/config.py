@@ -7,7 +7,8 @@ defaults. Read one with `paramalloc.sweep_file.load_sweep(path)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from paramalloc.sections import (
     RankingConfig,
     ResourcesConfig,
     SanityConfig,
+    SearchConfig,
     Section,
     SmallBenchConfig,
     TelemetryConfig,
@@ -47,6 +49,7 @@ __all__ = [
     "RankingConfig",
     "ResourcesConfig",
     "SanityConfig",
+    "SearchConfig",
     "Section",
     "SmallBenchConfig",
     "StageConfig",
@@ -57,6 +60,7 @@ __all__ = [
 ]
 
 STAGE_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"  # it names a folder among the files of a results folder
+_PROPOSED_NAME = re.compile(r"p\d+", re.IGNORECASE)
 StageName = Annotated[str, Field(pattern=STAGE_PATTERN)]
 
 
@@ -139,7 +143,8 @@ def _override(experiment: Experiment, model: ModelConfig, training: TrainingConf
 class SweepConfig(Section):
     """The whole sweep file: `experiments` to be ranked, or `stages` of them (a runbook).
 
-    `baseline` names one experiment; left out, it is found as DESIGN's default.
+    `baseline` names one experiment; left out, it is found as DESIGN's default. `search`: more than the experiments
+    are ranked, as Optuna proposes.
     """
 
     name: Name
@@ -148,6 +153,7 @@ class SweepConfig(Section):
     experiments: Experiments | None = None
     baseline: str | None = None
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)] | None = None
+    search: SearchConfig | None = None
     training: TrainingConfig = TrainingConfig()
     ranking: RankingConfig = RankingConfig()
     finalists: FinalistsConfig = FinalistsConfig()
@@ -200,6 +206,32 @@ class SweepConfig(Section):
                     allowed = f"{variant.name} has `learning_rate: auto`, which that stage finds: true, or a number"
                     raise PlacedError("sanity.enabled", "false", allowed)
         return self
+
+    @model_validator(mode="after")
+    def _search_can_be_made(self) -> SweepConfig:
+        """Errors: PlacedError for what a search for two aims at once cannot do with."""
+        if self.search is None:
+            return self
+        if self.experiments is None:
+            raise PlacedError("search", "a search beside `stages`", "give `experiments`, the baseline among them")
+        for index, experiment in enumerate(self.experiments):
+            if _PROPOSED_NAME.fullmatch(experiment.name):
+                where, allowed = f"experiments[{index}].name", "p01, p02 … are the names of what `search` proposes"
+                raise PlacedError(where, f"'{experiment.name}'", allowed)
+        if self.ranking.stop != "none":
+            allowed = "none, beside `search`: who is behind in bits per byte may be ahead in latency"
+            raise PlacedError("ranking.stop", f"'{self.ranking.stop}'", allowed)
+        if not self.evaluation.latency_runs:
+            raise PlacedError("evaluation.latency_runs", "0", "1 or more, since `search` looks for a low latency")
+        return self
+
+    def with_experiments(self, more: Iterable[Experiment]) -> SweepConfig:
+        """The same with more experiments at the end of a plain sweep, but for those that it has already."""
+        assert self.experiments is not None
+        known = {experiment.name for experiment in self.experiments}
+        grown = (*self.experiments, *(item for item in more if item.name not in known))
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return SweepConfig.model_construct(**fields | {"experiments": grown})  # checked, all of it
 
     @cached_property
     def places(self) -> dict[str, StageConfig]:

@@ -21,8 +21,9 @@ from paramalloc.config import CostConfig, RankingConfig, ResourcesConfig
 from paramalloc.errors import UserError
 from paramalloc.files import read_json
 from paramalloc.plan import Plan, StagePlan, rates_tried
+from paramalloc.proposals import corner_shapes
 from paramalloc.rental import Rental, on_cluster, rental
-from paramalloc.results import FINALISTS, FINISHED, ResultsFolder
+from paramalloc.results import FINALISTS, FINISHED, RANKING, ResultsFolder
 from paramalloc.sweep.asha import REDUCTION, halving_rungs
 from paramalloc.sweep_file import load_sweep
 from paramalloc.training.run import Budget
@@ -169,10 +170,12 @@ def ranking_work(plan: Plan) -> tuple[Work, Work]:
     stages = [_stage_work(stage, plan.config.ranking) for stage in plan.stages]
     seeds = len(plan.config.ranking.noise_seeds)
     noise = [_work(budget, seeds) for budget in (plan.baseline.ranking, plan.baseline.final) if seeds]
+    proposed = [_work(run, plan.to_come * rates_tried(plan.baseline)) for run in _proposed_runs(plan, RANKING)]
     audit = [_work(item.ranking, 1) for item in plan.variants if plan.config.ranking.audit]
+    dearest_audit = sorted(audit, key=lambda work: work.flops)[-1:]
     return (
-        _sum_of([*noise, *(least for least, _ in stages)]),
-        _sum_of([*noise, *(most for _, most in stages), *sorted(audit, key=lambda work: work.flops)[-1:]]),
+        _sum_of([*noise, *(least for least, _ in stages), *proposed[:1]]),
+        _sum_of([*noise, *(most for _, most in stages), *proposed[1:], *dearest_audit]),
     )
 
 
@@ -195,9 +198,21 @@ def final_work(plan: Plan) -> tuple[Work, Work]:
     """The least and the most that the finalists train: the baseline with one challenger, or with all there may be."""
     seeds = len(plan.config.finalists.seeds)
     base = _work(plan.baseline.final, seeds)
-    others = sorted((_work(item.final, seeds) for item in plan.variants[1:]), key=lambda work: work.flops)
+    others = [_work(item.final, seeds) for item in plan.variants[1:]]
+    others += [_work(run, seeds) for run in _proposed_runs(plan, FINALISTS) for _ in range(plan.to_come)]
+    others.sort(key=lambda work: work.flops)
     most = others[len(others) - plan.most_challengers :]
     return _sum_of([base, *others[:1]]), _sum_of([base, *most])
+
+
+def _proposed_runs(plan: Plan, stage: str) -> list[Budget]:
+    """The cheapest and the dearest run that a search may ask for; none where there is nothing to come."""
+    config, corners = plan.config, corner_shapes(plan.config) if plan.to_come else []
+    rules = config.ranking if stage == RANKING else config.finalists
+    tokens = config.ranking.tokens if stage == RANKING else config.training.tokens
+    runs = [Budget(shape, config.training, tokens, rules.eval_interval_tokens) for shape in corners]
+    runs.sort(key=lambda run: flops_per_token(run.shape))
+    return [runs[0], runs[-1]] if runs else []
 
 
 def room(resources: ResourcesConfig) -> int:

@@ -16,6 +16,7 @@ from paramalloc.config import StageConfig, SweepConfig, Variant
 from paramalloc.data.corpus import open_corpus
 from paramalloc.data.prepare import cached
 from paramalloc.errors import UserError
+from paramalloc.proposals import Proposal, with_proposals
 from paramalloc.sections import EXTRA_CONTENDERS
 from paramalloc.training.run import Budget
 
@@ -60,10 +61,14 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The ranking stages of a sweep in their order; the first one's baseline is that of the whole."""
+    """The ranking stages of a sweep in their order; the first one's baseline is that of the whole.
+
+    `config`: with what was proposed among its experiments; `to_come`: proposals that are not known yet.
+    """
 
     config: SweepConfig
     stages: tuple[StagePlan, ...]
+    to_come: int = 0
 
     @property
     def variants(self) -> tuple[VariantPlan, ...]:
@@ -77,7 +82,7 @@ class Plan:
     def most_challengers(self) -> int:
         """As many finalists as there may be beside the baseline: winners of stages, and others of the last one."""
         chosen = self.config.finalists.count + (EXTRA_CONTENDERS if self.config.ranking.noise_seeds else 0)
-        return min(len(self.variants) - 1, len(self.stages) - 1 + chosen)
+        return min(len(self.variants) - 1 + self.to_come, len(self.stages) - 1 + chosen)
 
     def __getitem__(self, name: str) -> VariantPlan:
         return next(variant for variant in self.variants if variant.name == name)
@@ -91,15 +96,21 @@ class CorpusSize:
     estimated: bool
 
 
-def make_plan(config: SweepConfig, winners: Mapping[str, str] | None = None) -> Plan:
+def make_plan(
+    config: SweepConfig, winners: Mapping[str, str] | None = None, proposals: Sequence[Proposal] = ()
+) -> Plan:
     """Solve every variant's shape.
 
     Args:
         winners: those of ranking stages, as far as they are decided; a stage's baseline is taken for the others.
+        proposals: those of the search so far.
     Errors: UserError for a variant that no shape fits, naming its place; in a stage that is built on another's winner
     such a variant is left out instead, unless all are such.
     """
-    known = winners or {}
+    to_come = max(0, config.search.trials - len(proposals)) if config.search else 0
+    config = with_proposals(config, proposals)
+    named = {stage.name: [item.name for item in stage.enabled] for stage in config.places.values()}
+    known = {stage: name for stage, name in (winners or {}).items() if name in named.get(stage, ())}
     resolved = config.resolve(known)
     stages = []
     for place, stage in config.places.items():
@@ -109,7 +120,7 @@ def make_plan(config: SweepConfig, winners: Mapping[str, str] | None = None) -> 
             assumed = stage.builds_on not in known
             base = resolved[stage.builds_on][0].name if assumed else known[stage.builds_on]
         stages.append(StagePlan(stage.name, plans, base, assumed, left_out))
-    return Plan(config, tuple(stages))
+    return Plan(config, tuple(stages), to_come)
 
 
 def _plan_stage(

@@ -23,6 +23,9 @@ def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
             console.print(stage_in_words(stage), highlight=False, soft_wrap=True)
         print_param_table({item.name: item.shape for item in stage.variants}, console)
         console.print()
+    if plan.to_come:
+        console.print(_search_in_words(plan), highlight=False, soft_wrap=True)
+        console.print()
     console.print(_budget_table(plan, size))
     console.print()
     about = "~" if size.estimated else ""
@@ -34,6 +37,19 @@ def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
     )
     for warning in warnings(plan, size):
         console.print(f"[yellow]warning:[/] {warning}")
+
+
+def _search_in_words(plan: Plan) -> str:
+    search = plan.config.search
+    assert search is not None
+    spans = [
+        f"{name} {low:,} to {high:,}" + (f" by {search.vocab_step:,}" if name == "vocab_size" else "")
+        for name, (low, high) in search.ranges.items()
+    ]
+    return (
+        f"search: Optuna proposes {plan.to_come} more variants, {search.at_once} at a time, for few bits per byte "
+        f"and a low latency: {', '.join(spans)}"
+    )
 
 
 def _budget_table(plan: Plan, size: CorpusSize) -> Table:

@@ -21,6 +21,8 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LearningRates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+VocabSize = Annotated[int, Field(ge=257, le=2**31 - 1)]
+Expansion = Annotated[float, Field(gt=0, le=64)]
 
 
 class PlacedError(ValueError):
@@ -68,9 +70,9 @@ class ModelConfig(Section):
     """What the allocation solver is asked for; the shape it finds is within 0.5 % of `total_params`."""
 
     total_params: Annotated[int, Field(ge=100_000, le=1_000_000_000)] = 10_000_000
-    vocab_size: Annotated[int, Field(ge=257, le=2**31 - 1)] = 16_000
+    vocab_size: VocabSize = 16_000
     embedding_ratio: Fraction = 0.35
-    glu_expansion: Annotated[float, Field(gt=0, le=64)] = 2.66
+    glu_expansion: Expansion = 2.66
     tied: bool = True
     n_heads: PositiveInt | Literal["auto"] = "auto"
     context_length: Annotated[int, Field(ge=8)] = 512
@@ -143,6 +145,45 @@ class RankingConfig(Section):
             return raw
         kept = {key: value for key, value in rule.items() if key != "enabled"}
         return {"stop": "kill_rule" if rule["enabled"] else "none", **raw, "kill_rule": kept}
+
+
+class SearchConfig(Section):
+    """Allocations that Optuna proposes beside the experiments, for few bits per byte at a low latency.
+
+    `trials`: how many it proposes in all, `at_once` of them in a round, which knows the results of those before it.
+    A knob with a range `[low, high]` is searched, the others stay as in `model`; vocabularies are a multiple of
+    `vocab_step` above the lowest, since each needs a tokenizer of its own.
+    """
+
+    trials: PositiveInt = 24
+    at_once: PositiveInt = 4
+    embedding_ratio: tuple[Fraction, Fraction] | None = None
+    glu_expansion: tuple[Expansion, Expansion] | None = None
+    vocab_size: tuple[VocabSize, VocabSize] | None = None
+    vocab_step: PositiveInt = 1_000
+    seed: Seed = 0
+
+    @field_validator("embedding_ratio", "glu_expansion", "vocab_size")
+    @classmethod
+    def _rising(cls, span: tuple[float, float] | None) -> tuple[float, float] | None:
+        if span is not None and span[0] >= span[1]:
+            raise ValueError("allowed: [low, high], the first below the second")
+        return span
+
+    @model_validator(mode="after")
+    def _something_to_search(self) -> SearchConfig:
+        if not self.ranges:
+            raise PlacedError("search", "no range", "give one for embedding_ratio, glu_expansion or vocab_size")
+        if self.vocab_size and (self.vocab_size[1] - self.vocab_size[0]) % self.vocab_step:
+            allowed = f"allowed: two sizes that are a multiple of search.vocab_step ({self.vocab_step:,}) apart"
+            raise PlacedError("search.vocab_size", f"{list(self.vocab_size)}", allowed)
+        return self
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest value of each knob that is searched."""
+        spans = {name: getattr(self, name) for name in ("embedding_ratio", "glu_expansion", "vocab_size")}
+        return {name: span for name, span in spans.items() if span is not None}
 
 
 EXTRA_CONTENDERS = 2  # finalists beyond `finalists.count` where noise does not tell them from the best

@@ -40,15 +40,15 @@ def run_checks(options: argparse.Namespace, console: Console, kind: Kind) -> int
     """Check the chosen variants one after another. Returns the exit code. Errors: UserError, OSError."""
     from paramalloc.allocation import print_param_table
     from paramalloc.files import write_json
-    from paramalloc.plan import make_plan
     from paramalloc.report.sanity_figures import draw_sanity_figures
+    from paramalloc.sweep.plan_so_far import plan_so_far
     from paramalloc.sweep.sanity import check_of
     from paramalloc.sweep_file import load_sweep
 
     config = load_sweep(options.sweep, options.set)
-    plan = make_plan(config)
-    checks = [check_of(kind, item) for item in _chosen(plan, options)]
     folder = ResultsFolder(options.results or Path("results") / config.name)
+    plan = plan_so_far(config, folder)
+    checks = [check_of(kind, item) for item in _chosen(plan, options)]
     require_same_text(config, folder)
     require_same_checks(checks, folder)
     print_param_table({check.variant: check.run.shape for check in checks}, console)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
+from paramalloc.results import ResultsFolder
+
+if TYPE_CHECKING:
+    from paramalloc.plan import Plan
 
 HELP = "measure latency, speed and memory of a sweep's variants"
 TABLE_COLUMNS = 120
@@ -37,41 +40,43 @@ _NOT_MEASURED = "-"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sweep", type=Path, metavar="SWEEP.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a value of the file")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name of the sweep>")
     parser.add_argument("--variant", nargs="+", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
+    from paramalloc.sweep.plan_so_far import plan_so_far
     from paramalloc.sweep_file import load_sweep
 
     config = load_sweep(options.sweep, options.set)
-    names = _chosen(config, options.variant)
+    plan = plan_so_far(config, ResultsFolder(options.results or Path("results") / config.name))
+    names = _chosen(plan, options.variant)
     with console.status("measuring"):
-        profiles, where = _measure(config, names)
+        profiles, where = _measure(plan, names)
     if options.json:
         console.print(json.dumps(profiles, indent=2, allow_nan=False), markup=False, highlight=False, soft_wrap=True)
     else:
         _print_table(profiles, where, console)
 
 
-def _chosen(config: SweepConfig, wanted: list[str] | None) -> list[str]:
+def _chosen(plan: Plan, wanted: list[str] | None) -> list[str]:
     """Errors: UserError for a name that no variant has."""
-    names = [variant.name for variant in config.variants]
+    names = [variant.name for variant in plan.variants]
     for name in wanted or []:
         if name not in names:
             raise UserError("--variant", f"'{name}'", f"allowed: {', '.join(names)}")
     return wanted or names
 
 
-def _measure(config: SweepConfig, names: list[str]) -> tuple[dict[str, dict[str, Any]], str]:
+def _measure(plan: Plan, names: list[str]) -> tuple[dict[str, dict[str, Any]], str]:
     """The variants' profiles, and the device and precision they were measured in: the baseline's, as in a sweep."""
     import torch
 
     from paramalloc.evaluation.profile import profile_variants
     from paramalloc.numerics import choose_numerics
-    from paramalloc.plan import make_plan
 
-    plan = make_plan(config)
+    config = plan.config
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numerics = choose_numerics(plan.baseline.variant.training.precision, device)
     threads = max(1, int(config.resources.cpus_per_trial))

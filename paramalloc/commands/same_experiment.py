@@ -30,13 +30,13 @@ def require_same_text(config: SweepConfig, folder: ResultsFolder) -> None:
 
 def require_same_checks(checks: Sequence[Check], folder: ResultsFolder) -> None:
     """Errors: UserError where a check would try another model or other settings than the results are of."""
-    from paramalloc.plan import make_plan
+    from paramalloc.sweep.plan_so_far import plan_so_far
     from paramalloc.sweep.sanity import check_of
     from paramalloc.sweep_file import load_sweep
 
     if not folder.sweep.exists():
         return
-    theirs = {item.name: item for item in make_plan(load_sweep(folder.sweep)).variants}
+    theirs = {item.name: item for item in plan_so_far(load_sweep(folder.sweep), folder).variants}
     for check in checks:
         item = theirs.get(check.variant)
         if item is None or check_of(check.kind, item).subject("") != check.subject(""):

@@ -6,6 +6,7 @@ verdict rested on.
 
 from __future__ import annotations
 
+from paramalloc.proposals import PROPOSALS
 from paramalloc.report.blocks import bullets, markdown_table
 from paramalloc.report.findings import mishaps
 from paramalloc.report.formats import DASH, listed, percent, ratio
@@ -28,8 +29,9 @@ def decisions_section(results: SweepResults, variants: list[VariantResult]) -> l
 
 
 def _on_the_way(results: SweepResults) -> list[str]:
-    """Noise, kills, the winners of stages and the audit, in the order they were decided."""
-    said = [row["text"] for row in results.decisions if row["decision"] in (NOISE, KILL, STAGE_WINNER, AUDIT)]
+    """Noise, kills, proposals, the winners of stages and the audit, in the order they were decided."""
+    kinds = (NOISE, KILL, PROPOSALS, STAGE_WINNER, AUDIT)
+    said = [row["text"] for row in results.decisions if row["decision"] in kinds]
     if not any(row["decision"] == KILL for row in results.decisions):
         off = "" if results.config.ranking.stop != "none" else ": no rule was to stop any"
         said.append(f"no variant has been killed{off}")

@@ -19,6 +19,8 @@ from paramalloc.report.load import SweepResults
 from paramalloc.report.pareto_figure import candidates, draw_pareto
 from paramalloc.report.pictures import Picture
 from paramalloc.report.sanity_figures import draw_sanity_figures
+from paramalloc.report.search import searched, shown_in_short
+from paramalloc.report.search_figures import draw_front, draw_search_knobs
 from paramalloc.report.style import Look, looks, save, style
 from paramalloc.report.token_lengths_figure import NAME as TOKEN_LENGTHS
 from paramalloc.report.token_lengths_figure import write_token_lengths
@@ -56,61 +58,90 @@ def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
 
 def make_figures(results: SweepResults) -> list[Drawn]:
     """The figures of the results, the most important first, not written yet; call it within `style()`."""
-    config, variants = results.config, variant_results(results)
-    appearance = looks([variant.name for variant in variants], config.baseline_name)
-    against = _against_knobs(results, variants, appearance)
+    variants = variant_results(results)
+    appearance = _looks(results)
+    effects = _effects(results, appearance)
     curves = curve_figures(results)
+    if results.config.search:
+        first = [*_search(results, variants, appearance), *curves, *effects]
+    elif results.is_runbook:
+        first = [*effects, *_against_knobs(results, variants, appearance), *curves]
+    else:
+        against = _against_knobs(results, variants, appearance)
+        first = [*against[:1], *curves, *against[1:], *effects]
     return [
-        *against[:1],
-        *curves,
-        *against[1:],
-        *_effects(results, appearance),
+        *first,
         *_pareto(variants, appearance),
         *_rates(results, variants, appearance),
         *_kills(results, appearance),
     ]
 
 
+def _looks(results: SweepResults) -> dict[str, Look]:
+    """Every variant's, those of one stage as different as can be."""
+    names = [variant["name"] for variant in results.plan["variants"]]
+    return looks(names, results.config.baseline_name)
+
+
 def curve_figures(results: SweepResults) -> list[Drawn]:
-    """Learning curves alone: what there is to see while a sweep runs."""
-    config, variants, unit = results.config, variant_results(results), measure(results.config)
-    appearance = looks([variant.name for variant in variants], config.baseline_name)
-    stages = (
-        (
-            "learning_curves",
-            "ranking; crosses: ended early",
-            ranking_curves(variants, unit),
-        ),
-        ("learning_curves_finalists", "finalists: mean and range over seeds", finalist_curves(variants, unit)),
-    )
-    return [
-        (
-            Picture(name, f"learning curves on a fixed slice of dev, {stage}"),
-            draw_curves(curves, config.baseline_name, unit, appearance),
-        )
-        for name, stage, curves in stages
-        if curves
-    ]
+    """Learning curves alone: what there is to see while a sweep runs. A runbook has a figure for each ranking."""
+    unit, appearance = measure(results.config), _looks(results)
+    variants = shown_in_short(results, variant_results(results))
+    drawn = []
+    for stage, members in results.stages.items():
+        names = [variant.name for variant in members]
+        curves = ranking_curves([variant for variant in variants if variant.name in names], unit)
+        if curves:
+            which = f"{stage}: one seed" if results.is_runbook else "ranking"
+            few = ", the baseline, the front and the finalists" if results.config.search else ""
+            picture = Picture(
+                f"learning_curves_{stage}" if results.is_runbook else "learning_curves",
+                f"learning curves on a fixed slice of dev, {which}{few}; crosses: ended early",
+            )
+            drawn.append((picture, draw_curves(curves, names[0], unit, appearance)))
+    finals = finalist_curves(variants, unit)
+    if finals:
+        caption = "learning curves on a fixed slice of dev, finalists: mean and range over seeds"
+        figure = draw_curves(finals, results.config.baseline_name, unit, appearance)
+        drawn.append((Picture("learning_curves_finalists", caption), figure))
+    return drawn
 
 
 def _against_knobs(results: SweepResults, variants: list[VariantResult], appearance: dict[str, Look]) -> list[Drawn]:
-    config, unit = results.config, measure(results.config)
+    """A figure for each knob of each stage, with the stage's own runs."""
+    unit = measure(results.config)
+    factor = bits_per_byte_factor(results, unit.dev)
     drawn = []
-    for knob, names in swept_knobs(config, results.plan):
-        shown = [variant for variant in variants if variant.name in names]
-        figure = KnobFigure(
-            axis=KnobAxis(knob, names, config.baseline_name),
-            variants=shown,
-            measure=unit,
-            looks=appearance,
-            bpb_per_log_ppl=bits_per_byte_factor(results, unit.dev),
-        ).draw()
-        if figure:
-            killed = any(variant.ranking and variant.ranking.status == KILLED for variant in shown)
-            crosses = "; crosses: runs killed, at their last score on a slice of it" if killed else ""
-            caption = f"{unit.label} (left) and bits per byte (right) on all of dev against {knob.label}{crosses}"
-            drawn.append((Picture(f"ppl_vs_{knob.name}", caption), figure))
+    for stage, members in results.stages.items():
+        for knob, names in swept_knobs(members, results.plan):
+            shown = [variant for variant in variants if variant.name in names]
+            axis = KnobAxis(knob, names, members[0].name)
+            figure = KnobFigure(axis, shown, unit, appearance, factor).draw()
+            if figure:
+                killed = any(variant.ranking and variant.ranking.status == KILLED for variant in shown)
+                crosses = "; crosses: runs killed, at their last score on a slice of it" if killed else ""
+                where = f"stage {stage}: " if results.is_runbook else ""
+                both = f"{unit.label} (left) and bits per byte (right) on all of dev"
+                caption = f"{where}{both} against {knob.label}{crosses}"
+                name = f"ppl_vs_{knob.name}_{stage}" if results.is_runbook else f"ppl_vs_{knob.name}"
+                drawn.append((Picture(name, caption), figure))
     return drawn
+
+
+def _search(results: SweepResults, variants: list[VariantResult], appearance: dict[str, Look]) -> list[Drawn]:
+    assert results.config.search is not None
+    found, baseline = searched(variants), results.config.baseline_name
+    if len(found) < 2:
+        return []
+    front_caption = (
+        "the search: bits per byte on all of dev against latency; filled and named: the front, which nothing beats "
+        "in both; hollow: dominated"
+    )
+    knobs_caption = "the search: bits per byte on all of dev against each searched knob, as its shape has it"
+    return [
+        (Picture("search_front", front_caption), draw_front(found, baseline)),
+        (Picture("search_knobs", knobs_caption), draw_search_knobs(found, baseline, results.config.search)),
+    ]
 
 
 def _effects(results: SweepResults, appearance: dict[str, Look]) -> list[Drawn]:

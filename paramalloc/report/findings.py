@@ -28,6 +28,7 @@ _KNOBS: dict[str, tuple[str, Callable[[Any], str]]] = {  # that a sweep could ha
     "beta2": ("AdamW's second beta", "{:g}".format),
     "grad_clip": ("gradient clipping", "{:g}".format),
 }
+_MOST_NAMES = 6  # in a sentence
 
 
 def missing(results: SweepResults, variants: list[VariantResult]) -> list[str]:
@@ -127,9 +128,9 @@ def _learning_rate(results: SweepResults, variants: list[VariantResult]) -> Iter
 
 def _not_tuned(results: SweepResults) -> Iterator[str]:
     """The knobs that are the same for all variants."""
-    first = results.config.variants[0]
+    first = results.variants[0]
     knobs = first.model.model_dump() | first.training.model_dump()
-    varied = {*differing_knobs(results.config), "total_params"}
+    varied = {*differing_knobs(results.variants), "total_params"}
     same = [f"{words} ({show(knobs[name])})" for name, (words, show) in _KNOBS.items() if name not in varied]
     yield f"Not tuned, but the same for all variants: {listed(same)}."
 
@@ -160,9 +161,11 @@ def _shared_machine(results: SweepResults) -> Iterator[str]:
     busy = [trial.metrics for trial in results.trials if trial.metrics.get("profiled_alone") is False]
     if busy:
         load = max((item["other_load_cores"] or 0.0 for item in busy), default=0.0)
+        names = list(dict.fromkeys(item["variant"] for item in busy))
+        whose = listed(names) if len(names) <= _MOST_NAMES else f"{len(names)} variants"
         yield (
-            f"The machine was not idle otherwise (up to {load:.1f} cores busy) while latency and memory of "
-            f"{listed(list(dict.fromkeys(item['variant'] for item in busy)))} were measured."
+            f"The machine was not idle otherwise (up to {load:.1f} cores busy) while latency and memory of {whose} "
+            "were measured."
         )
 
 

@@ -21,7 +21,12 @@ def kills_section(results: SweepResults, gallery: str) -> list[str]:
     killed = killed_trials(results)
     if not killed:
         return []
-    table = markdown_table(_HEADS, [_row(kill) for kill in killed], left=1)
+    heads, rows = list(_HEADS), [_row(kill) for kill in killed]
+    if results.is_runbook:
+        heads.insert(1, "stage")
+        for kill, row in zip(killed, rows, strict=True):
+            row.insert(1, kill.row["stage"])
+    table = markdown_table(heads, rows, left=2 if results.is_runbook else 1)
     return ["## Kills", table, _note(results, killed), gallery]
 
 

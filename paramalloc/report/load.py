@@ -15,11 +15,12 @@ from typing import Any
 from cost import CostError
 from cost.ledger import parse
 from cost.timeline import Attempt, attempts
-from paramalloc.config import SweepConfig
+from paramalloc.config import SweepConfig, Variant
 from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
+from paramalloc.proposals import proposals_in, with_proposals
 from paramalloc.results import AUDIT, FINALISTS, NOISE, SCHEMA_VERSION, ResultsFolder, TrialFolder
-from paramalloc.sweep.decisions import in_force
+from paramalloc.sweep.decisions import in_force, stage_winners
 from paramalloc.sweep_file import load_sweep
 
 UNFINISHED = "unfinished"
@@ -59,6 +60,7 @@ class Trial:
 class SweepResults:
     """A results folder in memory.
 
+    config: with what a search has proposed among its experiments.
     events: the diary, and what the bill rests on.
     attempts: which trial held a node when.
     checks: outcomes of the sanity stage by kind, `overfit` and `lr_find`, and by variant.
@@ -75,6 +77,22 @@ class SweepResults:
     manifest: Json | None
     cost: Json | None
 
+    @property
+    def stages(self) -> dict[str, tuple[Variant, ...]]:
+        """The variants of each ranking stage on the winners so far, its baseline first; only those with a shape."""
+        shaped = {item["name"] for item in self.plan["variants"]}
+        winners = {stage: row["variant"] for stage, row in stage_winners(self.decisions).items()}
+        resolved = self.config.resolve(winners)
+        return {stage: tuple(v for v in variants if v.name in shaped) for stage, variants in resolved.items()}
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        return tuple(variant for variants in self.stages.values() for variant in variants)
+
+    @property
+    def is_runbook(self) -> bool:
+        return len(self.config.stage_names) > 1
+
     def decided(self, kind: str) -> Json | None:
         """The decision of one kind, `promote` or `winner`, that holds."""
         return in_force(self.decisions, kind)
@@ -89,7 +107,8 @@ def load_results(folder: ResultsFolder) -> SweepResults:
         if not needed.exists():
             got = f"no {needed.name} in it" if folder.root.is_dir() else "no such folder"
             raise UserError(str(folder.root), got, "give the results folder of a sweep, such as results/smoke")
-    config = load_sweep(folder.sweep)
+    decisions = tuple(read_jsonl(folder.decisions))
+    config = with_proposals(load_sweep(folder.sweep), proposals_in(decisions))
     events = tuple(read_jsonl(folder.events))
     tries = _attempts(events, folder)
     started = {(attempt.stage, attempt.trial): attempt.variant for attempt in tries}
@@ -106,7 +125,7 @@ def load_results(folder: ResultsFolder) -> SweepResults:
         config=config,
         plan=_read(folder.plan),
         trials=tuple(trials),
-        decisions=tuple(read_jsonl(folder.decisions)),
+        decisions=decisions,
         events=events,
         attempts=tries,
         checks=load_checks(folder, [variant.name for variant in config.variants]),

@@ -14,6 +14,7 @@ from paramalloc.report.discussion import discussion
 from paramalloc.report.findings import limits
 from paramalloc.report.load import SweepResults
 from paramalloc.report.pictures import Picture, gallery, of_section
+from paramalloc.report.search import shown_in_short
 from paramalloc.report.setting import best_setting, setup, verdict
 from paramalloc.report.table import variants_table
 from paramalloc.report.variants import variant_results
@@ -40,7 +41,7 @@ def report_sections(results: SweepResults, pictures: Sequence[Picture]) -> list[
         setup(results, variants),
         *best_setting(results, variants),
         "## Results",
-        variants_table(results, variants),
+        variants_table(results, shown_in_short(results, variants)),
         charts or "No run has been evaluated yet, so there is nothing to draw.",
         *cost_in_short(results),
         *discussion(results, variants),

@@ -19,6 +19,7 @@ from paramalloc.report.preliminaries import data_section, sanity_section
 from paramalloc.report.profile_section import profile_section
 from paramalloc.report.reproduce_section import reproduce_section
 from paramalloc.report.scores import scores_section
+from paramalloc.report.search_section import search_section
 from paramalloc.report.setting import verdict
 from paramalloc.report.smallbench import smallbench_section
 from paramalloc.report.table import variants_table
@@ -54,6 +55,7 @@ def results_sections(results: SweepResults, pictures: Sequence[Picture]) -> list
     variants = variant_results(results)
     figures = galleries(of_section(pictures, "results"))
     return [
+        *search_section(results, variants),
         "## Figures" if figures else "",
         figures,
         *scores_section(variants, one_tokenizer=measure(results.config).dev == "dev_ppl"),

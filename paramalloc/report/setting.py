@@ -21,8 +21,10 @@ from paramalloc.report.formats import (
     with_spread,
 )
 from paramalloc.report.load import Json, SweepResults
+from paramalloc.report.search import searched_in_words
 from paramalloc.report.variants import VariantResult, measure
 from paramalloc.results import DIVERGED, FAILED
+from paramalloc.sweep.decisions import stage_winners
 
 _GROUPINGS = {"article": "an article", "file": "a whole file", "blank_line": "a paragraph (text between blank lines)"}
 
@@ -45,9 +47,11 @@ def setup(results: SweepResults, variants: list[VariantResult]) -> str:
     """A paragraph: how many variants of which size, the text, the budgets and seeds, learning rates, the machine."""
     config, plans = results.config, [variant.plan for variant in variants]
     about = "about " if results.plan["train_tokens_estimated"] else ""
-    texts = dict.fromkeys(
-        f"{millions(p['train_tokens'])} tokens at a vocabulary of {p['vocab_size']:,}" for p in plans
-    )
+    sizes_by_vocabulary = {plan["vocab_size"]: plan["train_tokens"] for plan in plans}
+    texts = [f"{millions(tokens)} tokens at a vocabulary of {size:,}" for size, tokens in sizes_by_vocabulary.items()]
+    if len(texts) > 2:
+        tokens = span(sizes_by_vocabulary.values(), millions)
+        texts = [f"{tokens} tokens at {len(texts)} vocabularies of {span(sizes_by_vocabulary)}"]
     ranking_seeds = sorted({variant.training.seed for variant in config.variants})
     devices = dict.fromkeys(
         f"{t.metrics['device']} in {t.metrics['precision']}" for t in results.trials if t.metrics.get("device")
@@ -56,7 +60,9 @@ def setup(results: SweepResults, variants: list[VariantResult]) -> str:
     return " ".join(
         [
             f"{count_of(len(variants), 'variant')} of {sizes} parameters, baseline {config.baseline_name}.",
-            f"Training text: {config.data.corpus}, {about}{listed(list(texts))}{_grouping(results.manifest)}.",
+            *_stages(results),
+            *searched_in_words(results),
+            f"Training text: {config.data.corpus}, {about}{listed(texts)}{_grouping(results.manifest)}.",
             f"Ranking: {_budget(plans, 'ranking')}, {_runs_per_variant(results)} ({_seeds(ranking_seeds)}).",
             f"Finalists: {_budget(plans, 'final')}, {_seeds(config.finalists.seeds)}.",
             _learning_rates(results),
@@ -93,6 +99,19 @@ def best_setting(results: SweepResults, variants: list[VariantResult]) -> list[s
             ]
         ),
     ]
+
+
+def _stages(results: SweepResults) -> list[str]:
+    """Of a runbook: what was ranked on what."""
+    if not results.is_runbook:
+        return []
+    winners = {stage: row["variant"] for stage, row in stage_winners(results.decisions).items()}
+    said = []
+    for stage in results.config.places.values():
+        base = winners.get(stage.builds_on or "", f"the winner of {stage.builds_on}")
+        on = f" on {base}" if stage.builds_on else ""
+        said.append(f"{stage.name}{on} ({listed([variant.name for variant in results.stages[stage.name]])})")
+    return [f"Ranked in {len(said)} stages: {'; '.join(said)}."]
 
 
 def _grouping(manifest: Json | None) -> str:

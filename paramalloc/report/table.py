@@ -18,18 +18,23 @@ def variants_table(results: SweepResults, variants: list[VariantResult]) -> str:
     lengths = {variant.latency_ms[0] for variant in variants if variant.latency_ms}
     at = f" at {' or '.join(sorted(lengths, key=int))} tokens" if lengths else ""
     per = " per baseline token" if unit.dev != "dev_ppl" else ""
+    stages = {variant.name: stage for stage, members in results.stages.items() for variant in members}
     heads = [
         "variant", "d_model / L / H / d_ff", "params", "share", "expansion", "ranking", f"ranking dev PPL{per}",
         f"final dev PPL{per}", "final dev bpb", f"final test PPL{per}", f"latency p50{at}, ms", "training tokens/s",
     ]  # fmt: skip
     winner = results.decided("winner")
     rows = [_row(variant, unit, bool(winner and winner["winner"] == variant.name)) for variant in variants]
+    if results.is_runbook:
+        heads.insert(1, "stage")
+        for variant, row in zip(variants, rows, strict=True):
+            row.insert(1, stages.get(variant.name, DASH))
     note = (
         "Ranking and final scores are on all of dev (test), each after its own budget. A run that was killed or "
         "did not finish has none; its curve, on a slice of dev, is in the figures. "
         f"Final scores are mean ± sd over {_seed_counts(variants)}; latency (batch 1) and speed are medians."
     )
-    return markdown_table(heads, rows, left=1) + "\n\n" + note
+    return markdown_table(heads, rows, left=2 if results.is_runbook else 1) + "\n\n" + note
 
 
 def _seed_counts(variants: list[VariantResult]) -> str:

@@ -20,6 +20,7 @@ from paramalloc.results import ResultsFolder
 NAME = "token_lengths"
 _TICKS = {30: (1, 2, 3, 5), 1000: (1, 3)}  # times powers of ten, where the axis spans no more than so much
 _LOOKS = {"train": ("#0072B2", "-"), "dev": ("#D55E00", "--"), "test": ("#009E73", "-.")}
+_MOST_PANELS = 3
 
 
 def write_token_lengths(folder: ResultsFolder) -> None:
@@ -30,7 +31,7 @@ def write_token_lengths(folder: ResultsFolder) -> None:
 
 def draw_token_lengths(manifest: dict[str, Any]) -> Figure:
     """The figure; call it within `style()`."""
-    vocabularies = manifest["vocabularies"]
+    vocabularies = _shown(manifest["vocabularies"])
     figure = new_figure(0.7 + 1.7 * len(vocabularies))
     panels = figure.subplots(len(vocabularies), sharex=True, squeeze=False)[:, 0]
     for panel, vocabulary in zip(panels, vocabularies, strict=True):
@@ -42,6 +43,15 @@ def draw_token_lengths(manifest: dict[str, Any]) -> Figure:
     figure.supylabel("documents that are longer (% of the split)", fontsize=7.5)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
+
+
+def _shown(vocabularies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All, or of many the first, which is the baseline's, the smallest and the largest."""
+    if len(vocabularies) <= _MOST_PANELS:
+        return vocabularies
+    by_size = sorted(vocabularies, key=lambda vocabulary: vocabulary["vocab_size"])
+    chosen = [vocabularies[0], by_size[0], by_size[-1]]
+    return [item for item in by_size if item in chosen]
 
 
 def _draw(axes: Axes, vocabulary: dict[str, Any], splits: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ _WITHOUT_EFFECT = (
 # How many are compared and by what measure: trials stay as they are, promotion and winner are decided again.
 _DECIDES_AGAIN = (
     "finalists.count", "finalists.seeds", "finalists.thin_margin", "finalists.win_margin", "finalists.tolerance",
-    "finalists.equivalence_margin", "ranking.noise_seeds", "ranking.audit",
+    "finalists.equivalence_margin", "ranking.noise_seeds", "ranking.audit", "search.trials",
 )  # fmt: skip
 Flat = dict[str, Any]
 

@@ -25,13 +25,14 @@ from paramalloc.report import build_report
 from paramalloc.report.live import LivePage
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.changes import Changes, compare
-from paramalloc.sweep.decisions import REOPEN, WINNER
+from paramalloc.sweep.decisions import REOPEN, WINNER, decided
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.plan_so_far import plan_so_far
 from paramalloc.sweep.probes import sweep_probes
 from paramalloc.sweep.ray_session import require_room
 from paramalloc.sweep.session import Session
-from paramalloc.sweep.stages import Stages, decided, known_winners
+from paramalloc.sweep.stages import Stages
 from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, BudgetReachedError
 from paramalloc.sweep.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import dump_sweep, load_sweep
@@ -57,7 +58,7 @@ def run_sweep(
     Errors: UserError for what the sweep file or the machine makes impossible; KeyboardInterrupt after Ctrl-C;
     SweepStoppedError when a sanity check fails, or the baseline fails or diverges; BudgetReachedError at the budget.
     """
-    plan = make_plan(config, known_winners(folder))
+    plan = plan_so_far(config, folder)
     corpus = corpus or open_corpus(config.data)
     fingerprint = corpus.fingerprint()
     changes = _changes(config, folder, fingerprint)
@@ -71,22 +72,27 @@ def run_sweep(
         _take_over(changes, journal)
         atomic_write(folder.sweep, dump_sweep(config))
         record_provenance(folder)
-        size = CorpusSize({v: len(tokens.train) for v, tokens in data.token_sets.items()}, estimated=False)
         estimate = forecast_as_json(make_forecast(plan, folder.root))
+        session = Session(config.name, data, folder, journal, display, verbose)
+        shown: set[str] = set()
 
         def next_stage(plan: Plan, stage: StagePlan) -> None:
+            if not {item.shape.vocab_size for item in plan.variants} <= session.data.token_sets.keys():
+                session.data = _load_data(plan, corpus, folder, display)
             about = {"corpus_fingerprint": fingerprint, "estimate": estimate}
-            write_json(folder.plan, plan_as_json(plan, size) | about)
+            write_json(folder.plan, plan_as_json(plan, _size(session.data)) | about)
             if len(plan.stages) > 1:
                 display.say(stage_in_words(stage))
-            print_param_table({item.name: item.shape for item in stage.variants}, console)
+            new = {item.name: item.shape for item in stage.variants if item.name not in shown}
+            shown.update(new)
+            if new:
+                print_param_table(new, console)
 
         next_stage(plan, plan.stages[0])
-        for warning in warnings(plan, size):
+        for warning in warnings(plan, _size(data)):
             display.say(f"warning: {warning}")
         folder.report.unlink(missing_ok=True)  # of an earlier session that was stopped at its budget
         try:
-            session = Session(config.name, data, folder, journal, display, verbose)
             with closing(journal), LivePage(folder), session:
                 verdict, failed = Stages(plan, session, next_stage).run()
         except BudgetReachedError:
@@ -98,9 +104,18 @@ def run_sweep(
     return EXIT_TRIAL_FAILED if failed else 0
 
 
+def _size(data: SweepData) -> CorpusSize:
+    return CorpusSize({vocab: len(tokens.train) for vocab, tokens in data.token_sets.items()}, estimated=False)
+
+
 def _load_data(plan: Plan, corpus: Corpus, folder: ResultsFolder, display: Display) -> SweepData:
-    """Tokens and probes, prepared now where they are not in the cache, and the manifest that describes them."""
+    """Tokens and probes, prepared now where they are not in the cache, and the manifest that describes them.
+
+    Of a search the largest vocabulary is prepared too: whether the text has enough for it is known at the start.
+    """
     vocab_sizes = dict.fromkeys(item.shape.vocab_size for item in plan.variants)
+    if plan.config.search and plan.config.search.vocab_size:
+        vocab_sizes |= {plan.config.search.vocab_size[1]: None}
     probes, searched = sweep_probes(plan.config, corpus, display.say)
     token_sets = prepare_all(plan.config.data, vocab_sizes, display.say, bars_on(display.console), corpus=corpus)
     write_manifest(plan.config, corpus, token_sets, folder, searched)

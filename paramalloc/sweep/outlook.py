@@ -58,6 +58,12 @@ def reserve(plan: Plan, begun: Collection[str]) -> dict[TrialName, int]:
         for item in stage.variants
         for run in range(rates_tried(item))
     }
+    each = plan.baseline
+    found |= {
+        (plan.stages[-1].name, f"proposal{number}-{run}"): each.ranking.total_tokens
+        for number in range(plan.to_come)
+        for run in range(rates_tried(each))
+    }
     if plan.config.ranking.audit and AUDIT not in begun:
         found[AUDIT, "killed"] = max(item.ranking.total_tokens for item in plan.variants)
     return found if FINALISTS in begun else found | finalist_reserve(plan)
@@ -65,7 +71,8 @@ def reserve(plan: Plan, begun: Collection[str]) -> dict[TrialName, int]:
 
 def finalist_reserve(plan: Plan) -> dict[TrialName, int]:
     """Tokens of the most finalists there may be: the baseline and as many challengers, with all seeds."""
-    challengers = sorted((item.final.total_tokens for item in plan.variants[1:]), reverse=True)
+    known = [item.final.total_tokens for item in plan.variants[1:]]
+    challengers = sorted([*known, *[plan.baseline.final.total_tokens] * plan.to_come], reverse=True)
     chosen = {plan.baseline.name: plan.baseline.final.total_tokens}
     chosen |= {
         f"challenger{rank}": tokens for rank, tokens in enumerate(challengers[: plan.most_challengers], start=1)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from paramalloc.config import FinalistsConfig
 from paramalloc.sections import EXTRA_CONTENDERS
@@ -191,6 +192,12 @@ def compare(
         and no_worse
         and not missing,
     )
+
+
+def median_latency_ms(metrics: Mapping[str, Any]) -> float | None:
+    """The median at the longest length that was measured, as the most telling of them; None where none was."""
+    latencies = [value["p50"] for value in (metrics["latency_ms"] or {}).values() if value]
+    return latencies[-1] if latencies else None
 
 
 def _ratio(values: list[float | None], reference: list[float | None]) -> float | None:

@@ -34,7 +34,8 @@ from paramalloc.sweep.work import SweepData
 class Session:
     """What all stages share.
 
-    `name`: of the sweep; `stages`: the recorders of those that have begun, in their order.
+    `name`: of the sweep; `data`: the text, more of it once more vocabularies are asked for; `stages`: the recorders
+    of those that have begun, by name and in their order.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Session:
             "ray_version": importlib.metadata.version("ray"),
         }
         self.guard = BudgetGuard(journal)
-        self.stages: list[StageRecorder] = []
+        self.stages: dict[str, StageRecorder] = {}
         self._cluster: tuple[Cluster, NodeWatch] | None = None
         self._stack = ExitStack()
 
@@ -62,7 +63,7 @@ class Session:
 
     @property
     def trials(self) -> list[TrialState]:
-        return [trial for recorder in self.stages for trial in recorder.trials.values()]
+        return [trial for recorder in self.stages.values() for trial in recorder.trials.values()]
 
     @property
     def failed(self) -> list[str]:
@@ -111,7 +112,7 @@ class Session:
             changed=self.display.refresh,
             retry_failed=retry_failed,
         )
-        self.stages.append(recorder)
+        self.stages[tasks[0].stage] = recorder
         while (
             recorder.missing and not recorder.hopeless
         ):  # again where the budget allows more than it first seemed to

@@ -12,19 +12,22 @@ from dataclasses import asdict
 from typing import Any
 
 from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
-from paramalloc.plan import Plan, StagePlan, make_plan
-from paramalloc.results import AUDIT, DIVERGED, FINALISTS, FINISHED, JUDGED_BY, NOISE, SANITY, ResultsFolder
+from paramalloc.plan import Plan, StagePlan
+from paramalloc.proposals import PROPOSALS, proposals_in
+from paramalloc.results import AUDIT, DIVERGED, FINALISTS, FINISHED, JUDGED_BY, NOISE, SANITY
 from paramalloc.sweep import decisions
 from paramalloc.sweep.audit import audit_row, is_audited, to_audit
-from paramalloc.sweep.decisions import PROMOTE, STAGE_WINNER, WINNER, in_force, stage_winners
+from paramalloc.sweep.decisions import PROMOTE, STAGE_WINNER, WINNER, decided, known_winners
 from paramalloc.sweep.noise_stage import known_noise, noise_row
 from paramalloc.sweep.outlook import Outlook, look_ahead
+from paramalloc.sweep.plan_so_far import plan_so_far
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.runbook import choose_finalists, stage_winner
 from paramalloc.sweep.same_run import take_over
 from paramalloc.sweep.sanity import rate_decisions, suggested_rates
 from paramalloc.sweep.sanity_stage import check_sanity
-from paramalloc.sweep.selection import RankedRun, SeedScore, Verdict, best_runs, decide
+from paramalloc.sweep.search_stage import next_round
+from paramalloc.sweep.selection import RankedRun, SeedScore, Verdict, best_runs, decide, median_latency_ms
 from paramalloc.sweep.session import Session
 from paramalloc.sweep.side_jobs import measure_alone
 from paramalloc.sweep.stopped import SweepStoppedError
@@ -39,7 +42,8 @@ class Stages:
     Args:
         plan: made with the winners that are decided already.
         session: trains, and knows the results folder.
-        next_stage: told of the plan, and the stage that comes next, when a winner has made it more definite.
+        next_stage: told of the plan, and the stage that comes next, when a winner or a proposal has made it more
+            definite; it prepares the text that they need.
     """
 
     def __init__(self, plan: Plan, session: Session, next_stage: Callable[[Plan, StagePlan], None]) -> None:
@@ -55,7 +59,7 @@ class Stages:
         """
         best: dict[str, RankedRun] = {}
         for position, name in enumerate(self.config.stage_names):
-            ranked = self._rank(position)
+            ranked = self._search(position) if self.config.search else self._rank(position)
             best |= ranked
             if name != self.config.stage_names[-1]:
                 self._settle(position, ranked)
@@ -65,8 +69,33 @@ class Stages:
         failed = self.session.failed
         return self._decide(finals, failed), failed
 
-    def _rank(self, position: int) -> dict[str, RankedRun]:
-        """One ranking; returns the best run of each variant that finished, its baseline's among them."""
+    def _search(self, position: int) -> dict[str, RankedRun]:
+        """Rank what there is, let Optuna propose more by what came out, and again until it has proposed enough."""
+        best = self._rank(position)
+        while True:
+            stage = self.plan.stages[position]
+            trials = [t for t in self.session.trials if t.task.stage == stage.name and t.status == FINISHED]
+            self._measure_alone([t for t in trials if read_json(t.folder.metrics)["profiled_alone"] is None])
+            if not self.plan.to_come:
+                return best
+            known = proposals_in(read_jsonl(self.folder.decisions))
+            scores = {
+                t.task.variant: read_json(t.folder.metrics)
+                for t in trials
+                if t.task.run.learning_rate == best[t.task.variant].learning_rate
+            }
+            row = next_round(self.plan, known, scores)
+            self._record(PROPOSALS, stage.name, **row)
+            self.journal.tell(PROPOSALS, row["text"], stage=stage.name)
+            self.plan = plan_so_far(self.config, self.folder)
+            self.next_stage(self.plan, self.plan.stages[position])
+            best = self._rank(position, retry_failed=False)
+
+    def _rank(self, position: int, retry_failed: bool = True) -> dict[str, RankedRun]:
+        """One ranking; returns the best run of each variant that finished, its baseline's among them.
+
+        `retry_failed`: whether trials that failed in an earlier session get another chance, unless it is too late.
+        """
         stage = self.plan.stages[position]
         check_sanity(self.session, self.plan, stage)
         for row in rate_decisions(stage, self.folder):
@@ -79,7 +108,7 @@ class Stages:
             text = f"{name} is the same run as {origin}, which has finished: not trained again"
             self.journal.tell("trial_taken_over", text, stage=stage.name, trial=name)
         over = stage.name in known_winners(self.folder) or decided(self.folder, PROMOTE)
-        recorder = self.session.train(self.plan, tasks, rule_for(self.config, tasks), retry_failed=not over)
+        recorder = self.session.train(self.plan, tasks, rule_for(self.config, tasks), retry_failed and not over)
         best = best_runs(
             RankedRun(trial.task.variant, trial.task.run.learning_rate, _judged_score(trial))
             for trial in recorder.trials.values()
@@ -118,7 +147,7 @@ class Stages:
         row = {"variant": winner, "baseline": stage.baseline.name, "scores": scores, "learning_rates": rates}
         self._record(STAGE_WINNER, stage.name, **row, text=text)
         self.journal.tell("stage_winner", f"{stage.name}: {text}", stage=stage.name)
-        self.plan = make_plan(self.config, known_winners(self.folder))
+        self.plan = plan_so_far(self.config, self.folder)
         following = self.plan.stages[position + 1]
         self.next_stage(self.plan, following)
         for name, reason in following.left_out.items():
@@ -164,18 +193,23 @@ class Stages:
         tasks = finalist_tasks(self.plan, rates)
         finals = self.session.train(self.plan, tasks, NeverStop(), retry_failed=over is None)
         finished = [trial for trial in finals.trials.values() if trial.status == FINISHED]
-        metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
-        if all(item["profiled_alone"] is not None for item in metrics.values()):
-            return finals
+        if any(read_json(trial.folder.metrics)["profiled_alone"] is None for trial in finished):
+            self._measure_alone(finished)
+        return finals
+
+    def _measure_alone(self, finished: list[TrialState]) -> None:
+        """Latency and memory of these trials' variants in a quiet hour, in place of what they measured themselves."""
+        if not finished:
+            return
         self.session.guard.require()
         cluster, _ = self.session.cluster()
-        self.session.display.say("measuring latency and memory of the finalists, alone")
         runs = {trial.task.variant: trial.task.run for trial in finished}
+        self.session.display.say(f"measuring latency and memory of {', '.join(runs)}, alone")
+        metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
         profiles = measure_alone(runs, self.config.evaluation, self.config.resources, cluster, self.session.watch)
         for path, item in metrics.items():
             profile = dict(profiles[item["variant"]])
             write_json(path, item | {"profiled_alone": bool(profile.pop("alone"))} | profile)
-        return finals
 
     def _decide(self, finals: StageRecorder, failed: list[str]) -> Verdict:
         scores: dict[str, dict[int, SeedScore]] = {}
@@ -201,25 +235,13 @@ class Stages:
         append_jsonl(self.folder.decisions, row)
 
 
-def decided(folder: ResultsFolder, decision: str) -> dict[str, Any] | None:
-    """The `noise`, `promote` or `winner` row that is in force."""
-    return in_force(read_jsonl(folder.decisions), decision)
-
-
-def known_winners(folder: ResultsFolder) -> dict[str, str]:
-    """The variants that have won their stages, by stage."""
-    return {stage: row["variant"] for stage, row in stage_winners(read_jsonl(folder.decisions)).items()}
-
-
 def _judged_score(trial: TrialState) -> float:
     return float(read_json(trial.folder.metrics)[JUDGED_BY])
 
 
 def _seed_score(metrics: dict[str, Any]) -> SeedScore:
-    """Latency is the median at the longest length that was measured, as the most telling of them."""
-    latencies = [value["p50"] for value in (metrics["latency_ms"] or {}).values() if value]
     return SeedScore(
         dev_ppl=metrics[JUDGED_BY],
-        latency_ms=latencies[-1] if latencies else None,
+        latency_ms=median_latency_ms(metrics),
         peak_memory_mb=metrics["peak_memory_mb"],
     )

@@ -20,7 +20,7 @@ def knob_of(*experiments: dict[str, Any]) -> tuple[str, Any]:
             for rank, variant in enumerate(config.variants)
         ]
     }
-    knob = swept_knob(config, plan)
+    knob = swept_knob(config.variants, plan)
     return knob.name, knob.values
 
 
@@ -49,7 +49,7 @@ def test_how_a_run_is_carried_out_is_no_knob() -> None:
 def axis_of(**values: float) -> KnobAxis:
     experiments = [{"name": name, "learning_rate": value} for name, value in values.items()]
     config = check_sweep({"name": "s", "experiments": experiments})
-    return KnobAxis(swept_knob(config, {"variants": []}), list(values), "a")
+    return KnobAxis(swept_knob(config.variants, {"variants": []}), list(values), "a")
 
 
 @pytest.mark.parametrize(
