@@ -88,7 +88,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, training, run.learning_rate)
         self.scaler = numerics.scaler()
         self.micro_batch = (
-            micro_batch_size(training.batch_size, shape.context_length, shape.vocab_size, numerics.device)
+            micro_batch_size(training.batch_size, shape.context_length, numerics.device)
             if training.micro_batch_size == "auto"
             else min(training.micro_batch_size, training.batch_size)
         )
