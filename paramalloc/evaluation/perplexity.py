@@ -56,7 +56,7 @@ def nats_per_document(model: Transformer, held_out: HeldOut, end_of_text: int, n
     length = model.shape.context_length
     windows = _windows(held_out.starts, length)
     windows.sort(key=lambda window: window.size)  # neighbours of like length waste little padding
-    per_batch = scoring_batch_size(length, model.shape.vocab_size, numerics.device)
+    per_batch = scoring_batch_size(length, numerics.device)
     nats = np.zeros(len(held_out.starts) - 1)
     was_training = model.training
     model.eval()

@@ -14,7 +14,7 @@ from paramalloc.config import Variant
 from paramalloc.report.load import Json
 
 # How a run is carried out on a machine, not what is trained.
-_NOT_SWEPT = frozenset({"micro_batch_size", "checkpoint_seconds"})
+_NOT_SWEPT = frozenset({"compile", "micro_batch_size", "checkpoint_seconds"})
 _ACHIEVED = {"embedding_ratio": "embedding_share", "glu_expansion": "glu_expansion"}
 _LABELS = {
     "embedding_ratio": "embedding share of all parameters (achieved)",

@@ -27,7 +27,7 @@ LR_FIND: Final = "lr_find"
 CHECK_VERSION = 1  # raise it when a model, its training or a check changes: older outcomes then count no more
 FAR_OFF = 4.0  # a configured learning rate this many times the suggestion, or a fraction of it, is worth a word
 _DEFAULT_RATE = 1e-3
-_NOT_TRIED = frozenset({"tokens", "batch_size", "micro_batch_size", "learning_rate", "checkpoint_seconds"})
+_NOT_TRIED = frozenset({"tokens", "batch_size", "micro_batch_size", "compile", "learning_rate", "checkpoint_seconds"})
 
 
 @dataclass(frozen=True)

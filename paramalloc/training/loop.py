@@ -23,6 +23,7 @@ from paramalloc.numerics import Numerics, micro_batch_size
 from paramalloc.telemetry import Telemetry
 from paramalloc.training.background import BackgroundWriter
 from paramalloc.training.checkpoint import CheckpointStore
+from paramalloc.training.compilation import compiled
 from paramalloc.training.optimizer import learning_rate_at, make_optimizer
 from paramalloc.training.progress import Progress, Row
 from paramalloc.training.run import TrainingRun
@@ -83,10 +84,11 @@ class Trainer:
         self.batches = Batches(tokens, shape.context_length, training.batch_size, run.seed)
         torch.manual_seed(run.seed)
         self.model = Transformer(shape, run.seed).to(numerics.device)
+        self._nats = compiled(self.model.nats, run, numerics)
         self.optimizer = make_optimizer(self.model, training, run.learning_rate)
         self.scaler = numerics.scaler()
         self.micro_batch = (
-            micro_batch_size(training.batch_size, shape.context_length, shape.vocab_size, numerics.device)
+            micro_batch_size(training.batch_size, shape.context_length, numerics.device)
             if training.micro_batch_size == "auto"
             else min(training.micro_batch_size, training.batch_size)
         )
@@ -188,7 +190,7 @@ class Trainer:
             x = inputs[part].to(self.numerics.device, non_blocking=True)
             y = targets[part].to(self.numerics.device, non_blocking=True)
             with self.numerics.autocast():
-                loss = self.model.nats(x, y) / targets.numel()
+                loss = self._nats(x, y) / targets.numel()
             self.scaler.scale(loss).backward()
             total += loss.detach()
         return total

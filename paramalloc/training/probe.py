@@ -51,8 +51,7 @@ class Probe:
         return ProbeStep(loss.item(), grad_norm.item())
 
     def _accumulate_gradients(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        shape = self.model.shape
-        size = micro_batch_size(len(inputs), inputs.shape[1], shape.vocab_size, self.numerics.device)
+        size = micro_batch_size(len(inputs), inputs.shape[1], self.numerics.device)
         total = torch.zeros((), dtype=torch.float64, device=self.numerics.device)
         for x, y in zip(inputs.split(size), targets.split(size), strict=True):
             with self.numerics.autocast():

@@ -85,7 +85,7 @@ def test_padding_and_batching_change_nothing(model: Transformer, monkeypatch: py
     together = nats_per_document(model, text, END_OF_TEXT, CPU)
     windows = rows.pop()
     assert not rows  # all in one batch
-    monkeypatch.setattr("paramalloc.numerics._LOGIT_ELEMENTS_PER_SCORING_BATCH", {"cpu": 1})
+    monkeypatch.setattr("paramalloc.numerics._TOKENS_AT_ONCE", {"cpu": 1})
     alone = nats_per_document(model, text, END_OF_TEXT, CPU)
     assert rows == [1] * windows
     assert together == pytest.approx(alone, rel=1e-5)

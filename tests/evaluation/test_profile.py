@@ -133,8 +133,8 @@ def test_step_memory_is_steady_and_follows_the_micro_batch(profiles: dict[str, d
     assert peak["deep again"] == pytest.approx(peak["deep"], rel=0.02)
     assert peak["deep"] == pytest.approx(step_tensor_mb(DEEP, batch_size=8), rel=0.05)
     assert peak["pieces"] == pytest.approx(peak["small"], abs=2)
-    logits_mb = 512 * 32 * 300 * 4 / MB
-    assert peak["hungry"] > peak["small"] + 2 * logits_mb  # logits and their gradient at least
+    hidden_mb, logits_mb = (512 * 32 * width * 4 / MB for width in (SHORT.d_model, SHORT.vocab_size))
+    assert peak["small"] + 10 * hidden_mb < peak["hungry"] < 2 * logits_mb  # logits and their gradient never exist
 
 
 class LiveTensors(TorchDispatchMode):

@@ -192,11 +192,12 @@ def test_fp16_on_a_cpu_is_refused_with_what_is_allowed() -> None:
         choose_numerics("fp16", torch.device("cpu"))
 
 
-def test_micro_batches_are_sized_by_their_logits() -> None:
+def test_micro_batches_are_sized_by_their_tokens() -> None:
     cpu = torch.device("cpu")
-    assert micro_batch_size(256, 512, 16_000, cpu) == 8
-    assert micro_batch_size(16, 128, 1000, cpu) == 16
-    assert micro_batch_size(16, 4096, 128_000, cpu) == 1
+    assert micro_batch_size(256, 512, cpu) == 4
+    assert micro_batch_size(256, 500, cpu) == 4
+    assert micro_batch_size(10, 128, cpu) == 10
+    assert micro_batch_size(16, 4096, cpu) == 1
 
 
 class Recorded:

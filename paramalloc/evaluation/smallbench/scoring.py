@@ -53,10 +53,10 @@ def score_probes(
     log_likelihoods = np.zeros((len(probes), choices))
     was_training = model.training
     model.eval()
-    for inputs in _batches(list(predicted), model.shape.vocab_size, numerics.device):
+    for inputs in _batches(list(predicted), numerics.device):
         with numerics.autocast():
-            logits = model(_padded(inputs, end_of_text).to(numerics.device))  # (B, T, V)
-        _add_log_probabilities(log_likelihoods, logits, inputs, predicted)
+            hidden = model.hidden(_padded(inputs, end_of_text).to(numerics.device))  # (B, T, D)
+            _add_log_probabilities(log_likelihoods, model.head, hidden, inputs, predicted)
     model.train(was_training)
     return log_likelihoods
 
@@ -96,11 +96,11 @@ def _predictions(pairs: Iterator[tuple[int, int, Tokens, Tokens]], length: int) 
     return predictions
 
 
-def _batches(inputs: list[Tokens], vocab_size: int, device: torch.device) -> Iterator[list[Tokens]]:
+def _batches(inputs: list[Tokens], device: torch.device) -> Iterator[list[Tokens]]:
     """Inputs of like length together, the longest first, so that too little memory shows at once."""
     inputs.sort(key=len, reverse=True)
     while inputs:
-        fitting = scoring_batch_size(len(inputs[0]), vocab_size, device)
+        fitting = scoring_batch_size(len(inputs[0]), device)
         yield inputs[:fitting]
         inputs = inputs[fitting:]
 
@@ -113,11 +113,15 @@ def _padded(inputs: list[Tokens], padding: int) -> torch.Tensor:
 
 def _add_log_probabilities(
     log_likelihoods: np.ndarray,
-    logits: torch.Tensor,
+    head: torch.nn.Module,
+    hidden: torch.Tensor,
     inputs: list[Tokens],
     predicted: Mapping[Tokens, list[_Prediction]],
 ) -> None:
-    """Add what `logits` (B, T, V) give to each predicted token to the sums (N, C) of its choice."""
+    """Add what `head` makes of `hidden` (B, T, D) for each predicted token to the sums (N, C) of its choice.
+
+    Most positions of a probe predict nothing that is asked for: they cost no logits.
+    """
     wanted = [
         (row, len(tokens) - len(prediction.tokens) + i, target, prediction.probe, prediction.choice)
         for row, tokens in enumerate(inputs)
@@ -125,7 +129,8 @@ def _add_log_probabilities(
         for i, target in enumerate(prediction.tokens)
     ]
     row, position, target, probe, choice = torch.tensor(wanted).T
-    row, position, target = (index.to(logits.device) for index in (row, position, target))
-    log_probabilities = logits[row, position].float().log_softmax(-1)  # (K, V), fp32 whatever the model ran in
+    row, position, target = (index.to(hidden.device) for index in (row, position, target))
+    logits = head(hidden[row, position])  # (K, V)
+    log_probabilities = logits.float().log_softmax(-1)  # fp32 whatever the model ran in
     chosen = log_probabilities.gather(1, target[:, None]).squeeze(1)
     np.add.at(log_likelihoods, (probe.numpy(), choice.numpy()), chosen.double().cpu().numpy())

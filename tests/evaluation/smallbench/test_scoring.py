@@ -80,12 +80,14 @@ def test_batching_changes_nothing_and_respects_its_bound(
     model: Transformer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[tuple[int, int]] = []
-    hook = model.register_forward_pre_hook(lambda _, arguments: sizes.append(tuple(arguments[0].shape)))
+    hook = model.token_embedding.register_forward_pre_hook(
+        lambda _, arguments: sizes.append(tuple(arguments[0].shape))
+    )
     together = score_probes(model, tokenizer, probes(), END_OF_TEXT_ID, CPU)
     assert len(sizes) == 1
     sizes.clear()
-    bound = {"cpu": 2 * LENGTH * VOCABULARY}
-    monkeypatch.setattr("paramalloc.numerics._LOGIT_ELEMENTS_PER_SCORING_BATCH", bound)
+    bound = {"cpu": 2 * LENGTH}
+    monkeypatch.setattr("paramalloc.numerics._TOKENS_AT_ONCE", bound)
     in_parts = score_probes(model, tokenizer, probes(), END_OF_TEXT_ID, CPU)
     hook.remove()
     assert in_parts == pytest.approx(together, rel=1e-5)
@@ -96,7 +98,7 @@ def test_batching_changes_nothing_and_respects_its_bound(
 
 def test_choices_of_one_token_share_one_input(model: Transformer, tokenizer: Tokenizer) -> None:
     rows: list[int] = []
-    hook = model.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0])))
+    hook = model.token_embedding.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0])))
     short = [Probe("made-0", "is it", (" no", " the"), 0, ""), Probe("made-1", "is it", (" to", " it"), 0, "")]
     score_probes(model, tokenizer, short, END_OF_TEXT_ID, CPU)
     hook.remove()
