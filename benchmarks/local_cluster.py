@@ -25,7 +25,7 @@ from typing import Any
 
 import ray  # noqa: F401 brings psutil along
 
-import psutil  # isort: skip
+import psutil  # type: ignore[import-untyped]  # isort: skip
 
 from cluster.notice import Notice, write_notice
 from paramalloc.files import read_jsonl
