@@ -25,7 +25,7 @@ from typing import Any
 
 import ray  # brings psutil along
 
-import psutil  # isort: skip
+import psutil  # type: ignore[import-untyped]  # isort: skip
 
 from cluster.notice import Notice, write_notice
 from paramalloc.files import read_jsonl
@@ -34,7 +34,6 @@ from paramalloc.results import ResultsFolder
 TUNE_MAIN = Path(__file__).parents[1] / "tune_main.py"
 PATIENCE_SECONDS = 120
 SHUT_DOWN_SECONDS = 20
-_PATIENT_START = {"RAY_raylet_start_wait_time_s": "120"}  # a busy machine takes longer than Ray's 30 s
 
 
 class LocalCluster:
@@ -47,8 +46,8 @@ class LocalCluster:
         from ray.cluster_utils import Cluster
 
         (self.folder / "ray").mkdir()
-        self._before = {name: os.environ.get(name) for name in ("RAY_TMPDIR", *_PATIENT_START)}
-        os.environ.update(_PATIENT_START | {"RAY_TMPDIR": str(self.folder)})
+        self._before = os.environ.get("RAY_TMPDIR")
+        os.environ["RAY_TMPDIR"] = str(self.folder)
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.address: str = self._cluster.address
         _keep_own_ray()
@@ -57,11 +56,10 @@ class LocalCluster:
     def __exit__(self, *error: Any) -> None:
         self._cluster.shutdown()
         _keep_own_ray()
-        for name, value in self._before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        if self._before is None:
+            del os.environ["RAY_TMPDIR"]
+        else:
+            os.environ["RAY_TMPDIR"] = self._before
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property

@@ -1,6 +1,7 @@
 """What a sweep costs beside its training: its wall time x slots against the bare training of the same trials.
 
     python -m benchmarks.sweep_overhead                                # sweeps/smoke.yaml, and trials of no length
+    python -m benchmarks.sweep_overhead --times 3                      # trials of a minute or more
     python -m benchmarks.sweep_overhead --sweep sweeps/embed.yaml      # another sweep, on this machine's cores
 
 Always holds: the sweep is the command that a user gives, from its start to its exit, report and all; its peers train
@@ -27,6 +28,7 @@ from benchmarks.bare import BareJob, jobs_of, load_data, train_bare
 from benchmarks.common import argument_parser, available_cores, pin_threads, print_figures, print_table
 from benchmarks.plain_tune import train_with_plain_tune
 from benchmarks.timeline import Span, time_line
+from paramalloc.config import SweepConfig
 from paramalloc.errors import EXIT_USER_ERROR, UserError
 from paramalloc.files import read_jsonl
 from paramalloc.plan import make_plan
@@ -67,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argument_parser(__doc__)
     parser.add_argument("--sweep", type=Path, default=SMOKE, help="default: %(default)s")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a value of the file")
+    parser.add_argument("--times", type=int, default=1, metavar="N", help="train so many times as many tokens")
     parser.add_argument("--no-tune", action="store_true", help="leave plain Ray Tune out")
     options = parser.parse_args(arguments)
     if options.threads != available_cores():
@@ -90,7 +93,8 @@ def measure(options: Any, scratch: Path) -> dict[str, Any]:
     if options.quick:
         timed = time_sweep(_trivial(scratch, FEW), [], scratch / "quick", slots, plain_tune=False)
     else:
-        timed = time_sweep(options.sweep, options.set, scratch / "sweep", slots, not options.no_tune)
+        overrides = options.set + longer(load_sweep(options.sweep, options.set), options.times)
+        timed = time_sweep(options.sweep, overrides, scratch / "sweep", slots, not options.no_tune)
     _print_peers(console, timed, slots)
     _print_spans(console, timed)
     figures: dict[str, Any] = {
@@ -109,6 +113,21 @@ def measure(options: Any, scratch: Path) -> dict[str, Any]:
         row = [f"{FEW} to {MANY} trials", figures["seconds_per_extra_trial"]]
         print_table(console, "One more trial of no length", ("sweep", "slot seconds beside its training"), [row])
     return figures
+
+
+def longer(config: SweepConfig, times: int) -> list[str]:
+    """Overrides that stretch a sweep: its budgets, its evaluations and the kill rule's window, all alike."""
+    if times == 1:
+        return []
+    ranking, final = config.ranking, config.finalists
+    lengths = {
+        "training.tokens": config.training.tokens,
+        "ranking.tokens": ranking.tokens,
+        "ranking.eval_interval_tokens": ranking.eval_interval_tokens,
+        "ranking.kill_rule.window_tokens": ranking.kill_rule.window_tokens,
+        "finalists.eval_interval_tokens": final.eval_interval_tokens,
+    }
+    return [f"{place}={times * tokens}" for place, tokens in lengths.items()]
 
 
 def time_sweep(sweep: Path, overrides: list[str], root: Path, slots: int, plain_tune: bool) -> Timed:

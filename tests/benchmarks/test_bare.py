@@ -9,13 +9,13 @@ import pytest
 
 from benchmarks.bare import BareJob, jobs_of, load_data, train_job, whole_ranking
 from benchmarks.kill_rule import Contest, _rule, figures
-from benchmarks.sweep_overhead import Timed, extra_trial_seconds
+from benchmarks.sweep_overhead import SMOKE, Timed, extra_trial_seconds, longer
 from paramalloc.config import SweepConfig
 from paramalloc.files import write_json
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
 from paramalloc.sweep.recorded_curves import RecordedRun
 from paramalloc.sweep.replay import judge
-from paramalloc.sweep_file import check_sweep, dump_sweep
+from paramalloc.sweep_file import check_sweep, dump_sweep, load_sweep
 from tests.sweep.tiny import tiny_with
 
 
@@ -84,3 +84,14 @@ def test_an_extra_trial_costs_what_the_sweep_grows_beyond_its_training(config: S
     few, many = Timed(jobs[:1], 10.0, 4.0, None, []), Timed(jobs[:3], 13.0, 5.0, None, [])
     assert extra_trial_seconds(few, many, slots=2) == 2.0  # 3 s, 1 of it training, on two slots
     assert few.overhead_ratio == 2.5
+
+
+def test_a_stretched_sweep_has_the_same_evaluations_and_steps_times_as_many() -> None:
+    path = Path(__file__).parents[2] / SMOKE
+    once = load_sweep(path, [])
+    thrice = load_sweep(path, longer(once, 3))
+    (short, *_), (long, *_) = ([job.task.run for job in whole_ranking(config, 0)[1]] for config in (once, thrice))
+    assert long.budget_tokens == 3 * short.budget_tokens
+    assert len(long.evaluation_steps) == len(short.evaluation_steps)
+    assert thrice.ranking.kill_rule.window_tokens == 3 * once.ranking.kill_rule.window_tokens
+    assert longer(once, 1) == []

@@ -1,7 +1,5 @@
 """Drivers of one sweep, each a process of its own that is forked from one which has the program loaded already.
 
-They leave out the measurement of finalists, which takes no part in what is compared.
-
 Always holds: what runs is `tune_main.main` with the same arguments every time, so a second driver is "the same
 command again"; the six seconds that its imports take are spent once for all drivers of a test session.
 """
@@ -14,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,7 +26,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tune_main", "paramalloc.sweep.driver", "paramalloc.report"])
 
 
-def _drive(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+def _drive(arguments: list[str], environment: dict[str, str], log: Path, measured: bool) -> None:
     os.environ.update(environment)
     stream = log.open("a")
     os.dup2(stream.fileno(), 1)
@@ -36,7 +35,7 @@ def _drive(arguments: list[str], environment: dict[str, str], log: Path) -> None
         signal.signal(number, signal.default_int_handler)
     from tune_main import main
 
-    with patch(MEASURE_ALONE, not_measured):
+    with nullcontext() if measured else patch(MEASURE_ALONE, not_measured):
         sys.exit(main(arguments))
 
 
@@ -45,15 +44,16 @@ class Driver:
 
     Args:
         address: of its cluster; None: it starts a Ray of its own.
+        measured: whether it measures latency and memory of finalists, too.
     """
 
-    def __init__(self, sweep: Path, folder: ResultsFolder, address: str | None) -> None:
+    def __init__(self, sweep: Path, folder: ResultsFolder, address: str | None, measured: bool = False) -> None:
         self.folder, self.log = folder, sweep.with_suffix(".log")
         arguments = [str(sweep), "--results", str(folder.root)]
         if folder.storage:
             arguments += ["--storage", folder.storage.removesuffix(f"/{folder.root.name}")]
         environment = dict(os.environ) | ({"RAY_ADDRESS": address} if address else {})
-        self.process = _FORKS.Process(target=_drive, args=(arguments, environment, self.log))
+        self.process = _FORKS.Process(target=_drive, args=(arguments, environment, self.log, measured))
         self.process.start()
 
     @property

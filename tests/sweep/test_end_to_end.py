@@ -268,7 +268,7 @@ def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbe
         ((FINALISTS,), signal.SIGKILL),
     ):
         before = rows(stages)
-        driver = Driver(sweep, folder, None)
+        driver = Driver(sweep, folder, None, measured=True)
         assert driver.wait_for(lambda stages=stages, before=before: rows(stages) > before), driver.log.read_text()
         if stages == (FINALISTS,):
             assert driver.wait_for(lambda: stored.names(f"{FINALISTS}/"))
@@ -277,11 +277,11 @@ def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbe
         assert driver.end() == expected, driver.log.read_text()
         assert not folder.report.exists()
     folder.root.rename(tmp_path / "lost")
-    driver = Driver(sweep, folder, None)
+    driver = Driver(sweep, folder, None, measured=True)
     assert driver.end() == EXIT_USER_ERROR, driver.log.read_text()
     assert "results that another driver is writing" in driver.log.read_text()
     let_lease_expire(stored)
-    driver = Driver(sweep, folder, None)
+    driver = Driver(sweep, folder, None, measured=True)
     assert driver.end() == 0, driver.log.read_text()
     assert "taking over the results" in driver.log.read_text()
     assert numbers(folder) == numbers(undisturbed[0])
