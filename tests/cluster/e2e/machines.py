@@ -100,8 +100,12 @@ class Machines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in list(self._running):
+        for name in self.running:
             self.power_off(name)
+
+    @property
+    def running(self) -> list[str]:
+        return list(self._running)
 
     def __getitem__(self, name: str) -> Machine:
         return self._running[name]
