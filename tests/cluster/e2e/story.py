@@ -137,7 +137,7 @@ def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     clock.step("the rest of the sweep, which then ends the cluster")
     outcome.processes_left = [str(process) for process in machines.processes()]
     outcome.shown = (home / "tmux.log").read_text()
-    laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", place=laptop.home)
+    laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", "--checkpoints", place=laptop.home)
     laptop.run("ray", "down", "-y", cluster_file)
     outcome.orphans_after = laptop.run("python", "-m", "cluster", "orphans", cluster_file)
     clock.step("results fetched from S3; ray down finds nothing to do; no orphans")
