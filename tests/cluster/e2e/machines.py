@@ -76,7 +76,9 @@ class Paused:
 
 def _is_trial(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return process.cmdline()[:1] == ["ray::ImplicitFunc.train"]
+        return process.cmdline()[0].startswith(
+            "ray::ImplicitFunc"
+        )  # and `.train` where it is not between two reports
     return False
 
 
