@@ -75,10 +75,9 @@ class Paused:
 
 
 def _is_trial(process: psutil.Process) -> bool:
+    """Between two reports a trial's process is called after its actor alone."""
     with suppress(psutil.Error):
-        return process.cmdline()[0].startswith(
-            "ray::ImplicitFunc"
-        )  # and `.train` where it is not between two reports
+        return "".join(process.cmdline()).startswith("ray::ImplicitFunc")
     return False
 
 
