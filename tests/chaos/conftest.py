@@ -1,6 +1,6 @@
 """One cluster and one undisturbed run for all chaos; the figures are printed at the end and written to chaos.json.
 
-`make test` runs two seeds on a smaller sweep, `brief_chaos`, which has a cluster and an undisturbed run of its own.
+`make test` runs two seeds on one smaller sweep, `brief_chaos`, which has a cluster and an undisturbed run of its own.
 
 `make chaos N=50 KILLS=20 TRACES=3` sets `CHAOS_RUNS`, `CHAOS_KILLS`, `CHAOS_TRACES` and `CHAOS_FIGURES`, the file
 that the figures go to; `CHAOS_FIRST` is the first seed.
