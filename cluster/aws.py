@@ -39,6 +39,7 @@ def clients(region: str) -> Clients:
 def refusals_in_words() -> Iterator[None]:
     """Errors: ClusterError for what AWS refuses inside, and for AWS that does not answer."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError  # a proxy's page, say, which is no kind of BotoCoreError
 
     try:
         yield
@@ -47,6 +48,8 @@ def refusals_in_words() -> Iterator[None]:
         raise ClusterError(error.operation_name, f"{code}: {message}", "ask for the permission, or mend it") from None
     except BotoCoreError as error:
         raise ClusterError("AWS", " ".join(str(error).split()), "check your credentials") from None
+    except ResponseParserError:
+        raise ClusterError("AWS", "an answer that is not AWS's", "see what stands between you and it") from None
 
 
 def living_instances(ec2: Any, tags: dict[str, str]) -> list[dict[str, Any]]:

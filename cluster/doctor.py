@@ -79,6 +79,7 @@ def _check_credentials(aws: Clients, owner: list[str]) -> Iterator[Finding]:
 def _ask(subject: str, question: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     """The findings of one question; AWS's refusals and failures become findings, too."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield from question()
@@ -90,6 +91,8 @@ def _ask(subject: str, question: Callable[[], Iterable[Finding]]) -> Iterator[Fi
             yield Finding("problem", subject, f"{operation}: {code}", _advice(subject, code))
     except BotoCoreError as error:
         yield Finding("problem", subject, " ".join(str(error).split()), _advice(subject, type(error).__name__))
+    except ResponseParserError:
+        yield Finding("problem", subject, "an answer that is not AWS's", "see what stands between you and it")
 
 
 def _advice(subject: str, code: str) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from cluster.errors import ClusterError
 from cluster.wanted import Storage
@@ -146,6 +147,8 @@ class Objects:
             yield
         except ClientError as error:
             raise self._error(f"{error.response['Error'].get('Code')} for {error.operation_name}") from error
+        except ResponseParserError as error:
+            raise self._error("an answer that is not S3's") from error
         except (BotoCoreError, Boto3Error) as error:
             raise self._error(str(error).split(': "')[0]) from error  # without the address of the one request
 

@@ -1,5 +1,7 @@
 """One cluster and one undisturbed run for all chaos; the figures are printed at the end and written to chaos.json.
 
+`make test` runs two seeds on one smaller sweep, `brief_chaos`, which has a cluster and an undisturbed run of its own.
+
 `make chaos N=50 KILLS=20 TRACES=3` sets `CHAOS_RUNS`, `CHAOS_KILLS`, `CHAOS_TRACES` and `CHAOS_FIGURES`, the file
 that the figures go to; `CHAOS_FIRST` is the first seed.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,13 @@ SWEEP = tiny_with(
     }
 )
 
+# Half the work, and its trials still last long enough for an agent to start, see a notice and tell of it.
+BRIEF_SWEEP = SWEEP | {
+    "experiments": SWEEP["experiments"][:2],
+    "training": SWEEP["training"] | {"tokens": 12_000},
+    "ranking": SWEEP["ranking"] | {"eval_interval_tokens": 6_000, "kill_rule": {"enabled": False}},
+}
+
 
 @dataclass
 class Chaos:
@@ -76,25 +86,32 @@ _CHAOS = pytest.StashKey[Chaos]()
 
 @pytest.fixture(scope="session")
 def chaos(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Chaos]:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("OMP_NUM_THREADS", "1")
-    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    place = tmp_path_factory.mktemp("chaos")
-    config = check_sweep({**SWEEP, "data": {**SWEEP["data"], "cache_dir": str(place / "cache")}})
-    with S3Server() as s3:
-        for name, value in s3.environment.items():
+    with _chaos(SWEEP, tmp_path_factory.mktemp("chaos")) as chaos:
+        pytestconfig.stash[_CHAOS] = chaos
+        yield chaos
+
+
+@pytest.fixture(scope="module")
+def brief_chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
+    with _chaos(BRIEF_SWEEP, tmp_path_factory.mktemp("brief")) as chaos:
+        yield chaos
+
+
+@contextmanager
+def _chaos(sweep: dict[str, Any], place: Path) -> Iterator[Chaos]:
+    """Machines, and what the sweep comes to on them where nothing befalls it."""
+    config = check_sweep({**sweep, "data": {**sweep["data"], "cache_dir": str(place / "cache")}})
+    with pytest.MonkeyPatch.context() as patch, S3Server() as s3:
+        for name, value in ({"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"} | s3.environment).items():
             patch.setenv(name, value)
         machines = Machines()
         try:
             peace = run_plan(Plan("undisturbed", ()), machines, s3, config, None, place / "undisturbed")
             assert peace.problems == []
             undisturbed = numbers(ResultsFolder(place / "undisturbed" / "results"))
-            chaos = Chaos(machines, s3, config, place, undisturbed, peace.seconds, can_mount(place / "mount"))
-            pytestconfig.stash[_CHAOS] = chaos
-            yield chaos
+            yield Chaos(machines, s3, config, place, undisturbed, peace.seconds, can_mount(place / "mount"))
         finally:
             machines.close()
-            patch.undo()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -11,7 +11,6 @@ from tests.chaos.conftest import Chaos
 from tests.chaos.plan import Plan, compressed, losses_of_node_trace
 
 pytestmark = pytest.mark.long
-# Of all seeds, `make test` takes one with a truncated checkpoint under a killed driver, and a killed node.
 FIRST = int(os.environ.get("CHAOS_FIRST", "25"))
 RUNS = int(os.environ.get("CHAOS_RUNS", "1"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "0"))

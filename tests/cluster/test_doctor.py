@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.parsers import ResponseParserError
 
 from cluster import ClusterError, aws, doctor
 from cluster.__main__ import main
@@ -193,6 +194,17 @@ def test_what_may_not_be_asked_is_unknown_and_stops_nothing(ready: Account, want
     assert [finding.subject for finding in unknown] == ["images", "roles"]
     assert "DescribeImages" in unknown[0].got
     assert findings(ready, wanted, storage, "problem") == []
+
+
+def test_an_answer_that_is_not_from_aws_is_a_problem_and_stops_nothing(
+    ready: Account, wanted: Wanted, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_a_proxy(_: object) -> None:
+        raise ResponseParserError("invalid XML received")
+
+    monkeypatch.setattr(ready, "_GetServiceQuota", of_a_proxy, raising=False)
+    problems = findings(ready, wanted, storage, "problem")
+    assert [(problem.subject, problem.got) for problem in problems] == [("quotas", "an answer that is not AWS's")]
 
 
 def test_nothing_is_left_in_the_bucket_or_rented(ready: Account, wanted: Wanted, storage: Storage) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.parsers import ResponseParserError
 
 import tune_main
 from paramalloc.storage import objects as objects_module
@@ -40,6 +41,15 @@ def test_it_is_refused_before_anything_is_written(
     assert tune_main.main(["mine.yaml", "--storage", address]) == 2
     assert capsys.readouterr().err.startswith(f"paramalloc: {said}")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_a_page_of_a_proxy_is_one_sentence(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_a_proxy(**_: object) -> None:
+        raise ResponseParserError("invalid XML received")
+
+    monkeypatch.setattr(objects._client, "get_object", of_a_proxy)
+    with pytest.raises(StorageError, match="got an answer that is not S3's; see that"):
+        objects.get("plan.json")
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "DeleteObjects"])

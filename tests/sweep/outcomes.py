@@ -22,11 +22,14 @@ def without_measurements(value: Any) -> Any:
 
 
 def numbers(folder: ResultsFolder) -> dict[str, Any]:
-    """All that a sweep found out: metrics, curves and decisions, without what measures the machine or the day."""
+    """All that a sweep found out: metrics, curves and decisions, without what measures the machine or the day.
+
+    Without the commit, too: machines of a cluster get the code and no repository, and somebody may commit meanwhile.
+    """
     found: dict[str, Any] = {}
     for path in sorted(folder.root.glob("*/*/metrics.json")):
         trial = folder.trial(path.parent.parent.name, path.parent.name)
-        found[f"{trial.stage}/{trial.name}"] = without_measurements(read_json(trial.metrics))
+        found[f"{trial.stage}/{trial.name}"] = without_measurements(read_json(trial.metrics)) | {"git_sha": None}
         found[f"{trial.stage}/{trial.name}/history"] = without_measurements(read_jsonl(trial.history))
     for row in read_jsonl(folder.decisions):
         row.pop("time")

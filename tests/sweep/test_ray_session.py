@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 
 from paramalloc.config import ResourcesConfig
 from paramalloc.sweep.ray_session import Cluster, _require_listener, autoscaler_brings_gpus
+from tests.sweep.ray_nodes import LocalCluster
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -65,3 +67,11 @@ def test_what_the_autoscaler_can_bring_is_read_from_the_cluster_file(tmp_path: P
     switched_off = tmp_path / "off.yaml"
     switched_off.write_text("available_node_types: {p4: {max_workers: 0, resources: {CPU: 96, GPU: 8}}}")
     assert not autoscaler_brings_gpus(switched_off)
+
+
+@pytest.mark.long
+def test_a_cluster_of_a_test_leaves_the_ray_of_the_whole_session_as_it_was(local_ray: None) -> None:
+    ray.experimental.internal_kv._internal_kv_put(b"whose", b"the session's", namespace="test")
+    with LocalCluster():
+        assert ray.experimental.internal_kv._internal_kv_get(b"whose", namespace="test") == b"the session's"
+    assert ray.experimental.internal_kv._internal_kv_get(b"whose", namespace="test") == b"the session's"

@@ -58,6 +58,7 @@ class Laptop:
             "PYTHONPATH": str(REPOSITORY),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_UP_enable_autoscaler_v2": "1",
+            "RAY_prestart_worker_first_driver": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # keeps Ray on loopback, see stand_ins/ray_on_loopback.py
             "PYTHONWARNINGS": "ignore",
         }

@@ -75,8 +75,9 @@ class Paused:
 
 
 def _is_trial(process: psutil.Process) -> bool:
+    """Between two reports a trial's process is called after its actor alone."""
     with suppress(psutil.Error):
-        return process.cmdline()[:1] == ["ray::ImplicitFunc.train"]
+        return "".join(process.cmdline()).startswith("ray::ImplicitFunc")
     return False
 
 
@@ -100,8 +101,12 @@ class Machines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in list(self._running):
+        for name in self.running:
             self.power_off(name)
+
+    @property
+    def running(self) -> list[str]:
+        return list(self._running)
 
     def __getitem__(self, name: str) -> Machine:
         return self._running[name]

@@ -49,7 +49,7 @@ class Outcome:
     results: ResultsFolder
     launches: list[dict[str, Any]] = field(default_factory=list)
     reclaimed: str = ""  # the Ray node that EC2 took
-    meanwhile: dict[str, str] = field(default_factory=dict)  # what commands said while the sweep ran, by command
+    meanwhile: dict[str, str] = field(default_factory=dict)  # what commands said while the sweep ran
     early_report: str = ""  # the page that `report` made of what S3 had then
     shown: str = ""  # by the sweep, on its screen
     orphans_after: str = ""
@@ -121,24 +121,23 @@ def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     clock.step("ray up: the head")
     command = f"python tune_main.py sweeps/cluster.yaml --storage {STORAGE} --down-when-done"
     laptop.run("ray", "exec", cluster_file, f"cd paramalloc && RAY_ADDRESS=auto {command}", "--tmux")
-    (head,) = alive(aws)
+    (head,) = machines.running
     home = machines[head].home
     on_head = ResultsFolder(home / "paramalloc" / "results" / "cluster")
     with paused_trials(machines, on_head) as paused:
         clock.step("the sweep starts, workers come, trials begin")
         outcome.listening = _listening(machines.processes())
-        for words in ("ray status", "cat agent.log"):
-            outcome.meanwhile[words] = laptop.run("ray", "exec", cluster_file, words)
+        outcome.meanwhile["status"] = laptop.run("ray", "exec", cluster_file, "ray status; cat agent.log")
         outcome.meanwhile["orphans"] = laptop.run("python", "-m", "cluster", "orphans", cluster_file, expect=1)
         laptop.run("python", "-m", "paramalloc", "report", f"{STORAGE}/cluster", place=laptop.home)
         outcome.early_report = outcome.results.report.read_text()
         clock.step("while it runs: ray status, the agent's log, orphans, the report from S3")
         outcome.reclaimed = _take_a_machine(aws, machines, on_head, paused[TRIALS[0]], clock)
-    wait_until(lambda: not alive(aws), "the cluster has ended itself")
+    wait_until(lambda: not machines.running, "the cluster has ended itself")
     clock.step("the rest of the sweep, which then ends the cluster")
     outcome.processes_left = [str(process) for process in machines.processes()]
     outcome.shown = (home / "tmux.log").read_text()
-    laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", place=laptop.home)
+    laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", "--checkpoints", place=laptop.home)
     laptop.run("ray", "down", "-y", cluster_file)
     outcome.orphans_after = laptop.run("python", "-m", "cluster", "orphans", cluster_file)
     clock.step("results fetched from S3; ray down finds nothing to do; no orphans")
@@ -173,7 +172,7 @@ def _take_a_machine(aws: Aws, machines: Machines, results: ResultsFolder, trial:
     wait_until(lambda: _events(results, "trial_preempted"), "the trial leaves")
     clock.step("a spot notice, seen by the agent; the trial saves and leaves")
     wait_until(lambda: time.time() > deadline, "the time is up")
-    ec2(aws).terminate_instances(InstanceIds=[machine.name])
+    _ec2(aws).terminate_instances(InstanceIds=[machine.name])
     clock.step("EC2 takes the machine")
     wait_until(lambda: _events(results, "trial_resumed"), "the trial carries on elsewhere")
     clock.step("a replacement comes, the trial carries on")
@@ -184,15 +183,9 @@ def _events(results: ResultsFolder, kind: str) -> list[dict[str, Any]]:
     return [row for row in read_jsonl(results.events) if row["event"] == kind]
 
 
-def ec2(aws: Aws) -> Any:
+def _ec2(aws: Aws) -> Any:
     keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
     return boto3.client("ec2", endpoint_url=aws.endpoint, region_name="us-east-1", **keys)
-
-
-def alive(aws: Aws) -> list[str]:
-    query = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
-    reservations = ec2(aws).describe_instances(Filters=query)["Reservations"]
-    return [instance["InstanceId"] for reservation in reservations for instance in reservation["Instances"]]
 
 
 def _listening(processes: list[psutil.Process]) -> set[str]:

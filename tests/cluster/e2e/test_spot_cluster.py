@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,11 +69,7 @@ def test_the_trial_on_the_reclaimed_machine_loses_nothing(outcome: Outcome) -> N
 
 
 def test_the_numbers_are_those_of_an_undisturbed_run(outcome: Outcome) -> None:
-    found, expected = ({**numbers(folder)} for folder in (outcome.results, outcome.undisturbed))
-    for value in (*found.values(), *expected.values()):
-        if isinstance(value, dict):
-            value.pop("git_sha", None)  # the machines get the code, and no repository
-    assert list(differences(found, expected)) == []
+    assert list(differences(numbers(outcome.results), numbers(outcome.undisturbed))) == []
 
 
 def test_the_bill_adds_up_and_only_what_ec2_surely_took_is_free(outcome: Outcome) -> None:
@@ -104,14 +101,13 @@ def test_results_can_be_read_from_s3_while_the_sweep_runs(outcome: Outcome) -> N
 
 
 def test_commands_show_the_cluster_while_the_sweep_runs(outcome: Outcome) -> None:
-    assert "g5-spot" in outcome.meanwhile["ray status"]
+    assert "g5-spot" in outcome.meanwhile["status"]
     assert "on-demand m6i.large, head of cluster paramalloc, running" in outcome.meanwhile["orphans"]
-    assert "on-demand m6i.large in us-east-1a" in outcome.meanwhile["cat agent.log"]
+    assert "on-demand m6i.large in us-east-1a" in outcome.meanwhile["status"]
 
 
 def test_the_sweep_ends_the_cluster_workers_first_and_leaves_nothing(outcome: Outcome) -> None:
-    workers, head = (outcome.shown.find(f"terminating {what}") for what in ("2 workers", "the head"))
-    assert -1 < outcome.shown.find("report: ") < workers < head
+    assert re.search(r"report: .*terminating \d+ worker.*terminating the head", outcome.shown, re.DOTALL)
     assert outcome.processes_left == []
 
 

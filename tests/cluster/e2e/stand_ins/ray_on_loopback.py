@@ -12,10 +12,6 @@ import socket
 import sys
 from pathlib import Path
 
-import ray._private.ray_constants as constants
-from ray._private import services
-from ray.scripts.scripts import main
-
 
 def free_port() -> int:
     with socket.socket() as listener:
@@ -25,6 +21,9 @@ def free_port() -> int:
 
 def start(arguments: list[str]) -> list[str]:
     """The arguments of `ray start`, with what keeps one machine out of another's way."""
+    import ray._private.ray_constants as constants
+    from ray._private import services
+
     # The environment says that this platform has no clusters, which keeps Ray on loopback; here alone it has one.
     constants.ENABLE_RAY_CLUSTER = True
     services.resolve_ip_for_localhost = lambda host: host
@@ -34,12 +33,18 @@ def start(arguments: list[str]) -> list[str]:
     return [*kept, "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
 
 
-if __name__ == "__main__":
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
+def run(command: str) -> None:
+    """Errors: SystemExit with the exit code, as the real command line ends."""
     if command == "stop":
-        sys.exit(0)
+        return
+    from ray.scripts.scripts import main  # takes two seconds, which `stop` need not wait
+
     if command == "start":
         lock = (Path(os.environ["SIMULATION"]) / "ray-start.lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
         sys.argv[1:] = start(sys.argv[1:])
-    sys.exit(main())
+    main()
+
+
+if __name__ == "__main__":
+    run(sys.argv[1] if len(sys.argv) > 1 else "")
