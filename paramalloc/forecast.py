@@ -168,8 +168,10 @@ def forecast_as_json(found: Forecast) -> dict[str, Any]:
 def ranking_work(plan: Plan) -> tuple[Work, Work]:
     """The least and the most that all rankings train, with the noise calibration before and the audit after them."""
     stages = [_stage_work(stage, plan.config.ranking) for stage in plan.stages]
-    seeds = len(plan.config.ranking.noise_seeds)
-    noise = [_work(budget, seeds) for budget in (plan.baseline.ranking, plan.baseline.final) if seeds]
+    seeds = set(plan.config.ranking.noise_seeds)
+    once = seeds - set(plan.config.finalists.seeds) if rates_tried(plan.baseline) == 1 else seeds
+    runs = ((plan.baseline.ranking, seeds), (plan.baseline.final, once))
+    noise = [_work(budget, len(of)) for budget, of in runs if of]
     proposed = [_work(run, plan.to_come * rates_tried(plan.baseline)) for run in _proposed_runs(plan, RANKING)]
     audit = [_work(item.ranking, 1) for item in plan.variants if plan.config.ranking.audit]
     dearest_audit = sorted(audit, key=lambda work: work.flops)[-1:]

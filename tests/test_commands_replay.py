@@ -14,6 +14,8 @@ from rich.console import Console
 
 from paramalloc.commands import replay
 from paramalloc.errors import UserError
+from paramalloc.files import write_json, write_jsonl
+from paramalloc.results import JUDGED_BY, SCHEMA_VERSION, ResultsFolder
 
 CURVES = "run,tokens,ppl\n" + "".join(
     f"{name},{tokens},{level + 10 / (tokens / 1e6)}\n"
@@ -85,3 +87,22 @@ def test_published_curves(shared_data: Path) -> None:
     kill, asha, none = json.loads(said(path, "--draws", 100, "--json"))["rules"]
     assert 0 < asha["tokens_share"] < kill["tokens_share"] < none["tokens_share"] == 1
     assert none["best_survives"] == 1
+
+
+def test_the_rules_of_a_results_folder_are_its_own(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    names = ("a", "b", "c")
+    listed = ", ".join(f"{{name: {name}}}" for name in names)
+    folder.sweep.write_text(
+        f"{{name: s, experiments: [{listed}], ranking: {{kill_rule: {{margin_ppl: 3.5, window_tokens: 700}}}}}}"
+    )
+    write_json(folder.plan, {"variants": []})
+    for name in names:
+        trial = folder.trial("ranking", name)
+        about = {"schema_version": SCHEMA_VERSION, "status": "finished", "seed": 0, "tokens": 5_000_000}
+        write_json(trial.metrics, about | {"variant": name})
+        write_jsonl(trial.history, [{"tokens": tokens, JUDGED_BY: 9.0} for tokens in (2_500_000, 5_000_000)])
+    own = json.loads(said(tmp_path, "--draws", 2, "--json"))
+    assert (own["margin_ppl"], own["window_tokens"]) == (3.5, 700)
+    asked = json.loads(said(tmp_path, "--draws", 2, "--json", "--margin-ppl", 2))
+    assert (asked["margin_ppl"], asked["window_tokens"]) == (2.0, 700)

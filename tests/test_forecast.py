@@ -236,10 +236,10 @@ def test_all_stages_the_noise_calibration_and_the_audit_count() -> None:
             "experiments": [{"name": "same"}, {"name": "low", "learning_rate": 1e-4}],
         },
     ]
-    ranking = {"tokens": RANKED, "noise_seeds": [0, 1], "audit": True, "kill_rule": {"window_tokens": WINDOW}}
+    ranking = {"tokens": RANKED, "noise_seeds": [0, 9], "audit": True, "kill_rule": {"window_tokens": WINDOW}}
     raw = make().model_dump(exclude={"experiments", "baseline", "stages"}) | {"stages": stages, "ranking": ranking}
     plan = make_plan(check_sweep(raw))
-    noise = 2 * (RANKED + FINAL)
+    noise = 2 * RANKED + FINAL  # of the final's own seeds, 0 to 2, nothing is trained twice
     least, most = ranking_work(plan)
     assert least.tokens == noise + (2 * RANKED + WINDOW) + 2 * RANKED
     assert most.tokens == noise + 3 * RANKED + 2 * RANKED + RANKED

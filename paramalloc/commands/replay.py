@@ -2,7 +2,8 @@
 
 Arms are drawn at random among runs with the same budget; the first of each draw is the baseline. CURVES is a results
 folder (its ranking), or a CSV file with the columns run, tokens or step, ppl or loss, and if there are such: split,
-total_tokens or total_steps. The kill rule and the budgets default to those of a sweep file.
+total_tokens or total_steps. The rules' settings default to those that the results were made with, and for a CSV file
+to those of a sweep file that says nothing.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tokens.add_argument("--tokens-per-step", type=positive, metavar="N", help="what a step of the file is")
     help_budget = f"scale every run to this budget; default for files of steps: {defaults.tokens}"
     tokens.add_argument("--budget-tokens", type=positive, metavar="N", help=help_budget)
-    rule = defaults.kill_rule
-    parser.add_argument("--margin-ppl", type=_positive, default=rule.margin_ppl, help="default: %(default)s")
-    parser.add_argument("--window-tokens", type=positive, default=rule.window_tokens, help="default: %(default)s")
+    rule, own = defaults.kill_rule, "of a results folder its own"
+    parser.add_argument("--margin-ppl", type=_positive, help=f"default: {rule.margin_ppl}; {own}")
+    parser.add_argument("--window-tokens", type=positive, help=f"default: {rule.window_tokens}; {own}")
     parser.add_argument(
         "--reduction", type=_at_least(2), default=3, help="of asha: one in so many goes on; default: 3"
     )
@@ -71,6 +72,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from paramalloc.sweep.recorded_curves import TokenScale, read_recording
     from paramalloc.sweep.replay import Summary, draw_arms, replay
 
+    keep = _take_defaults(options)
     scale = TokenScale(options.tokens_per_step, options.budget_tokens)
     recording = read_recording(options.curves, options.split, scale)
     largest = max(len(group) for group in recording.groups)
@@ -80,7 +82,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     except ValueError as error:
         allowed = f"the largest group of runs with one budget has {largest}, and a draw needs 2: see --arms"
         raise UserError(str(options.curves), str(error), allowed) from error
-    rules = _rules(options)
+    rules = _rules(options, keep)
     summaries = [replay(draws, name, rules[name], options.workers) for name in dict.fromkeys(options.rule)]
     if options.json:
         console.file.write(json.dumps(_as_json(summaries, recording, options), indent=2, allow_nan=False) + "\n")
@@ -92,8 +94,24 @@ def run(options: argparse.Namespace, console: Console) -> None:
         _print(summaries, recording, console)
 
 
-def _rules(options: argparse.Namespace) -> dict[str, RuleOf]:
-    """Each rule by its name, made for the arms of a draw, of which the first is the baseline."""
+def _take_defaults(options: argparse.Namespace) -> int:
+    """Fill in the kill rule's settings that were not given; returns how many trials asha leaves at least."""
+    from paramalloc.report.load import load_results
+    from paramalloc.results import ResultsFolder
+
+    config = load_results(ResultsFolder(options.curves)).config if options.curves.is_dir() else None
+    rule = config.ranking.kill_rule if config else RankingConfig().kill_rule
+    for name in ("margin_ppl", "window_tokens"):
+        if getattr(options, name) is None:
+            setattr(options, name, getattr(rule, name))
+    return config.finalists.count if config else 1
+
+
+def _rules(options: argparse.Namespace, keep: int) -> dict[str, RuleOf]:
+    """Each rule by its name, made for the arms of a draw, of which the first is the baseline.
+
+    `keep`: how many arms asha leaves at least.
+    """
     from paramalloc.sweep.asha import SuccessiveHalving, halving_rungs
     from paramalloc.sweep.kill_rule import KillRule
     from paramalloc.sweep.stopping import NeverStop
@@ -105,7 +123,7 @@ def _rules(options: argparse.Namespace) -> dict[str, RuleOf]:
     def asha(arms: Sequence[RecordedRun], budget_tokens: int) -> StoppingRule:
         names = [arm.name for arm in arms]
         rungs = halving_rungs(budget_tokens, options.reduction, options.first_rung_tokens)
-        return SuccessiveHalving(names, rungs, options.reduction, protected=names[:1])
+        return SuccessiveHalving(names, rungs, options.reduction, keep, protected=names[:1])
 
     return {"kill": kill, "asha": asha, "none": lambda arms, budget_tokens: NeverStop()}
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from paramalloc.report.formats import millions
 from paramalloc.report.load import Trial
 from paramalloc.report.style import (
+    BASELINE_COLOUR,
     GREY,
     WIDTH_INCHES,
     Look,
@@ -77,15 +78,15 @@ def draw_curves(curves: Sequence[Curve], baseline: str, measure: Measure, looks:
     reference = next((curve for curve in curves if curve.name == baseline), None)
     gaps = [gap for curve in curves if reference and curve is not reference for gap in [_gap(curve, reference)]]
     gaps = [gap for gap in gaps if _band(gap).tokens]
-    columns = _legend_columns(curves)
+    several_seeds = any(len(curve.runs) > 1 for curve in curves)
+    labels = [_label(curve, curve is reference, looks[curve.name], several_seeds) for curve in curves]
+    columns = _legend_columns(labels)
     legend_rows = math.ceil(len(curves) / columns)
     figure = new_figure((4.0 if gaps else 2.7) + _LEGEND_ROW_INCHES * legend_rows)
     rows = figure.subplots(2 if gaps else 1, sharex=True, squeeze=False, height_ratios=[3, 2] if gaps else None)
     upper, lowest = rows[0, 0], rows[-1, 0]
-    several_seeds = any(len(curve.runs) > 1 for curve in curves)
-    for curve in curves:
-        seeds = f" (n = {len(curve.runs)})" if several_seeds else ""
-        _draw(upper, curve, looks[curve.name], short_name(curve.name) + seeds)
+    for curve, label in zip(curves, labels, strict=True):
+        _draw(upper, curve, looks[curve.name], label)
     _scale_upper(upper, curves)
     _name_ends(upper, curves)
     upper.set_ylabel(f"{measure.label} (slice)")
@@ -99,10 +100,15 @@ def draw_curves(curves: Sequence[Curve], baseline: str, measure: Measure, looks:
     return figure
 
 
-def _legend_columns(curves: Sequence[Curve]) -> int:
-    """How many entries fit side by side, by the length of the longest name in points."""
-    longest = max(len(short_name(curve.name)) for curve in curves)
-    return min(len(curves), max(1, int(WIDTH_INCHES * 72 / (40 + 4.3 * longest))))
+def _label(curve: Curve, is_reference: bool, look: Look, several_seeds: bool) -> str:
+    """A stage's own baseline is called one; that of the whole sweep is known by its black line."""
+    role = " (baseline)" if is_reference and look.color != BASELINE_COLOUR else ""
+    return short_name(curve.name) + role + (f" (n = {len(curve.runs)})" if several_seeds else "")
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    """How many entries fit side by side, by the length of the longest label in points."""
+    return min(len(labels), max(1, int(WIDTH_INCHES * 72 / (40 + 4.3 * max(map(len, labels))))))
 
 
 def _draw(axes: Axes, curve: Curve, look: Look, label: str | None = None) -> None:

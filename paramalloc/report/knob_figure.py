@@ -45,7 +45,8 @@ class KnobFigure:
         panels = []
         if any(variant.ranking_score for variant in self.variants):
             panels.append(self._draw_ranking)
-        if any(variant.finished_finals for variant in self.variants):
+        finalists = sum(bool(variant.finished_finals) for variant in self.variants)
+        if finalists > 1 or (finalists and not panels):  # one alone shows no difference
             panels.append(self._draw_finalists)
         if not panels:
             return None

@@ -28,6 +28,7 @@ _DRAWING = threading.RLock()
 WIDTH_INCHES = 3.5  # one column of a two-column page
 _LONGEST_NAME = 28
 GREY = "#444444"
+BASELINE_COLOUR = "black"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("s", "^", "D", "v", "P", "p", "<")  # as many as do not divide by the colours, so that pairs differ
 _LINES = ("--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
@@ -89,7 +90,7 @@ def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
         name: Look(_COLOURS[rank % len(_COLOURS)], _MARKERS[rank % len(_MARKERS)], _LINES[rank % len(_LINES)], 1.1, 3)
         for rank, name in enumerate(others)
     }
-    return found | {baseline: Look("black", "o", "-", 1.7, 2)}
+    return found | {baseline: Look(BASELINE_COLOUR, "o", "-", 1.7, 2)}
 
 
 def short_name(name: str) -> str:

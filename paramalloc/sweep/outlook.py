@@ -45,7 +45,7 @@ def look_ahead(plan: Plan, trials: Iterable[TrialState], begun: Collection[str])
         budget[name] = trial.task.budget_tokens
         if not trial.done:
             remaining[name] = max(0, trial.task.budget_tokens - trial.tokens)
-    kept = reserve(plan, begun)
+    kept = {name: tokens for name, tokens in reserve(plan, begun).items() if name not in budget}
     return Outlook(budget, remaining | kept, frozenset(kept))
 
 

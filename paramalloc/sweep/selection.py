@@ -121,7 +121,7 @@ def promote(
     """
     challengers = sorted((name for name in scores if name != baseline), key=lambda name: (scores[name], name))
     if not challengers:
-        return Promotion((baseline,), "no challenger finished the ranking")
+        return Promotion((baseline,), "no other variant has a finished run in the ranking")
     best = challengers[0]
     limit = scores[best] * (1 + rules.thin_margin)
     chosen = [name for name in challengers if scores[name] <= limit][: rules.count]
@@ -222,7 +222,7 @@ def _is_tie(fit: AdditiveFit, variant: str, best: str) -> bool:
 
 def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: FinalistsConfig) -> str:
     if not comparisons:
-        return f"{baseline}, the baseline, stands: no challenger finished the final."
+        return f"{baseline}, the baseline, stands: no other variant has a finished run in the final."
     item = next((c for c in comparisons if c.variant == winner), comparisons[0])
     difference = f"{_direction(item.improvement, item.improvement)} dev perplexity"
     if item.low is not None and item.high is not None:

@@ -49,7 +49,7 @@ class Stages:
     def __init__(self, plan: Plan, session: Session, next_stage: Callable[[Plan, StagePlan], None]) -> None:
         self.plan, self.config, self.session, self.next_stage = plan, plan.config, session, next_stage
         self.folder, self.journal = session.folder, session.journal
-        self._over: set[str] = set()  # stages that turned out to have nothing to train
+        self._over: set[str] = set()  # stages for which no budget has to be kept back any more
         self.journal.look_ahead = self._look_ahead
 
     def run(self) -> tuple[Verdict, list[str]]:
@@ -126,7 +126,10 @@ class Stages:
         """Several seeds of the baseline at both budgets, and what they say about noise."""
         known, by_budget = decided(self.folder, decisions.NOISE), noise_tasks(self.plan, rates)
         every = [task for tasks in by_budget.values() for task in tasks]
-        trials = self.session.train(self.plan, every, NeverStop(), retry_failed=known is None).trials
+        trials: dict[str, TrialState] = {}
+        for stage in dict.fromkeys(task.stage for task in every):
+            tasks = [task for task in every if task.stage == stage]
+            trials |= self.session.train(self.plan, tasks, NeverStop(), retry_failed=known is None).trials
         if known is None:
             scores = {
                 kind: [_judged_score(trials[task.name]) for task in tasks if trials[task.name].status == FINISHED]
@@ -190,6 +193,7 @@ class Stages:
     def _final(self, rates: dict[str, float]) -> StageRecorder:
         """The finalists, and their latency and memory once more with nothing beside them, as these decide too."""
         over = decided(self.folder, WINNER)
+        self._over.add(FINALISTS)  # nothing is kept back for it any more: it is here
         tasks = finalist_tasks(self.plan, rates)
         finals = self.session.train(self.plan, tasks, NeverStop(), retry_failed=over is None)
         finished = [trial for trial in finals.trials.values() if trial.status == FINISHED]
@@ -227,7 +231,7 @@ class Stages:
 
     def _look_ahead(self) -> Outlook:
         trials = self.session.trials
-        begun = {trial.task.stage for trial in trials} | self._over
+        begun = {trial.task.stage for trial in trials} - ({FINALISTS} - self._over) | self._over
         return look_ahead(self.plan, trials, begun) if trials else Outlook()
 
     def _record(self, decision: str, stage: str, **fields: Any) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from paramalloc.plan import Plan, StagePlan, VariantPlan
 from paramalloc.results import AUDIT, FINALISTS, NOISE
-from paramalloc.training.run import TrainingRun
+from paramalloc.training.run import Budget, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,23 @@ def ranking_tasks(stage: StagePlan, suggested: Mapping[str, float]) -> list[Tria
 
 
 def noise_tasks(plan: Plan, suggested: Mapping[str, float]) -> dict[str, list[TrialTask]]:
-    """The baseline with each of `ranking.noise_seeds` at the first of its learning rates, by budget."""
-    item = plan.baseline
-    rate = learning_rates(item, suggested)[0]
+    """The baseline with each of `ranking.noise_seeds` at the first of its learning rates, by budget.
+
+    What the final asks for as well is a task of the final, to be trained once. That can be known beforehand where the
+    baseline has one learning rate.
+    """
+    item, rates = plan.baseline, learning_rates(plan.baseline, suggested)
+    finals = finalist_tasks(plan, {item.name: rates[0]}) if len(rates) == 1 else []
+    of_final = {task.seed: task for task in finals}
+
+    def noise_task(kind: str, budget: Budget, seed: int) -> TrialTask:
+        run = budget.run(seed, rates[0])
+        return TrialTask(NOISE, f"{item.name}-{kind}-seed{seed}", item.name, run, True, keep_best=False)
+
+    seeds = plan.config.ranking.noise_seeds
     return {
-        kind: [
-            TrialTask(
-                NOISE, f"{item.name}-{kind}-seed{seed}", item.name, budget.run(seed, rate), True, keep_best=False
-            )
-            for seed in plan.config.ranking.noise_seeds
-        ]
-        for kind, budget in (("ranking", item.ranking), ("final", item.final))
+        "ranking": [noise_task("ranking", item.ranking, seed) for seed in seeds],
+        "final": [of_final.get(seed) or noise_task("final", item.final, seed) for seed in seeds],
     }
 
 

@@ -130,12 +130,12 @@ class Sweep:
 
         `final_ppl` is per token of the baseline's tokenizer, which without another tokenizer is the model's own.
         """
-        name = variant if stage == RANKING else f"{variant}-seed{seed}"
+        name = f"{variant}-seed{seed}" if stage == FINALISTS else variant
         if learning_rate is not None:
             name += f"@lr{learning_rate}"
         self.start(stage, name, variant)
-        budget = self.planned(variant)["ranking" if stage == RANKING else "final"]["tokens"]
-        section = self.config.ranking if stage == RANKING else self.config.finalists
+        budget = self.planned(variant)["final" if stage == FINALISTS else "ranking"]["tokens"]
+        section = self.config.finalists if stage == FINALISTS else self.config.ranking
         rows = self.curve(variant, final_ppl, budget, section.eval_interval_tokens, rate)
         rows = [row for row in rows if until_tokens is None or row["tokens"] <= until_tokens]
         files = self.folder.trial(stage, name)
@@ -246,16 +246,16 @@ class Sweep:
             f"{split}_ppl_per_baseline_token": ppl_per_baseline_token,
         }
 
-    def kill(self, variant: str, tokens: int, gap_ppl: float) -> None:
+    def kill(
+        self, variant: str, tokens: int, gap_ppl: float, stage: str = RANKING, baseline: str | None = None
+    ) -> None:
         """The decision and the event; the trial itself is written by `trial(status="killed")`."""
-        text = (
-            f"{variant} killed at {tokens / 1e6:.2f}M tokens: {gap_ppl:.1f} above "
-            f"{self.config.baseline_name} for 1.00M tokens"
-        )
-        seen = {"dev_ppl": 300.0 + gap_ppl, "baseline": self.config.baseline_name, "baseline_dev_ppl": 300.0}
+        baseline = baseline or self.config.baseline_name
+        text = f"{variant} killed at {tokens / 1e6:.2f}M tokens: {gap_ppl:.1f} above {baseline} for 1.00M tokens"
+        seen = {"dev_ppl": 300.0 + gap_ppl, "baseline": baseline, "baseline_dev_ppl": 300.0}
         rule = {"for_tokens": 1_000_000, "margin_ppl": 0.5, "window_tokens": 1_000_000}
         about = {"trial": variant, "variant": variant, "tokens": tokens, "gap_ppl": gap_ppl, "text": text}
-        self.decision("kill", RANKING, **about, **seen, **rule)
+        self.decision("kill", stage, **about, **seen, **rule)
         append_jsonl(self.folder.events, {"event": "trial_killed", "time": self.clock, "text": text})
 
     def promote(self, ranking_scores: dict[str, float]) -> None:
@@ -281,7 +281,7 @@ class Sweep:
         write_json(self.folder.cost_summary, summary)
 
 
-def make_sweep(root: Path, experiments: list[dict[str, Any]], name: str = "embed", **sections: Any) -> Sweep:
+def make_sweep(root: Path, experiments: list[dict[str, Any]] | None, name: str = "embed", **sections: Any) -> Sweep:
     config = check_sweep({"name": name, "experiments": experiments, **sections})
     return Sweep(ResultsFolder(root / "results" / name), config)
 

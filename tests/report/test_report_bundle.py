@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -128,3 +129,24 @@ def test_the_comparison_sees_every_number_but_the_measured_ones(folder: ResultsF
     assert "finalists/emb25-seed1: history[3].dev_ppl: " in answer.stdout
     assert "finalists/emb25-seed1: metrics.dev_bpb: " in answer.stdout
     assert "3 differences" in answer.stdout
+
+
+def test_another_process_makes_the_same_bundle_byte_for_byte(folder: ResultsFolder) -> None:
+    """Also one that orders sets of words in another way."""
+    code = (
+        "import hashlib, sys; from pathlib import Path; from paramalloc.report.bundle import make_bundle; "
+        "from paramalloc.report.load import load_results; from paramalloc.results import ResultsFolder; "
+        "folder = ResultsFolder(Path(sys.argv[1])); "
+        "print(hashlib.sha256(make_bundle(load_results(folder), folder)).hexdigest())"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(folder.root)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert hashes == {hashlib.sha256(make_bundle(load_results(folder), folder)).hexdigest() + "\n"}

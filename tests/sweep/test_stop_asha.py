@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from paramalloc.config import SweepConfig
-from paramalloc.files import read_jsonl
+from paramalloc.files import read_json, read_jsonl
+from paramalloc.results import AUDIT, RANKING, ResultsFolder
 from paramalloc.sweep.asha import SuccessiveHalving
 from paramalloc.sweep.kill_rule import KillRule
 from paramalloc.sweep.stopping import NeverStop, rule_for
 from tests.sweep.played import PlayedSweep, play
+from tests.sweep.test_end_to_end import run
+from tests.sweep.tiny import TINY
 
 ASHA = {"stop": "asha"}  # rungs at 1,334 and 4,002 tokens, judged at the evaluations at 2,000 and 6,000
 FOUR = [
@@ -97,3 +101,39 @@ def test_a_new_driver_knows_that_a_diverged_trial_will_not_come(asha: PlayedSwee
     asha.again()
     asha.begin("thin")
     assert [asha.evaluate("thin", tokens, 30.0) for tokens in (2_000, 4_000, 6_000)] == [False, False, True]
+
+
+@pytest.mark.long
+def test_a_sweep_that_halves_its_field_runs_to_its_report_with_an_audit(
+    tiny: Callable[..., SweepConfig], local_ray: None, tmp_path: Path
+) -> None:
+    """On Ray: a third goes on at each rung, one of the stopped is run on to its end, and the page says all of it."""
+    rates = {"slow": 1e-5, "slower": 3e-6, "low": 1e-3, "high": 1e-2}
+    config = tiny(
+        experiments=[
+            {"name": "base"},
+            {"name": "wide", "glu_expansion": 4.0},
+            *({"name": name, "learning_rate": rate} for name, rate in rates.items()),
+        ],
+        ranking={**TINY["ranking"], "stop": "asha", "audit": True},
+        finalists={**TINY["finalists"], "seeds": [0]},
+        sanity={"enabled": False},
+        telemetry={"tensorboard": False},
+    )
+    folder = ResultsFolder(tmp_path / "halved")
+    run(config, folder)
+    rows = read_jsonl(folder.decisions)
+    kills = {row["trial"]: row for row in rows if row["decision"] == "kill"}
+    assert "base" not in kills
+    assert {"slow", "slower"} <= kills.keys()
+    for name, row in kills.items():
+        metrics = read_json(folder.trial(RANKING, name).metrics)
+        assert (metrics["status"], metrics["tokens"]) == ("killed", row["tokens"])
+        assert row["tokens"] >= row["rung_tokens"]
+    (audit,) = [row for row in rows if row["decision"] == "audit"]
+    assert audit["trial"] == min(kills, key=lambda name: kills[name]["dev_ppl"])
+    ended = read_json(folder.trial(AUDIT, audit["trial"]).metrics)
+    assert ended["status"] == "finished"
+    assert ended["tokens"] > kills[audit["trial"]]["tokens"]
+    page = folder.results_page.read_text()
+    assert all(row["text"] in page for row in [*kills.values(), audit])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from paramalloc.plan import Plan, make_plan
+from paramalloc.results import NOISE
 from paramalloc.sweep.tasks import audit_task, baseline_of, finalist_tasks, noise_tasks, ranking_tasks
 from paramalloc.sweep_file import check_sweep
+from tests.sweep.tiny import TINY, tiny_with
 
 MODEL = {"total_params": 100_000, "vocab_size": 600, "context_length": 32}
 
@@ -75,3 +77,22 @@ def test_an_audit_is_the_killed_trial_again_and_is_measured_against_nobody() -> 
     task = audit_task(killed)
     assert (task.stage, task.name, task.run) == ("audit", "wide", killed.run)
     assert baseline_of([task]) == {}
+
+
+def test_noise_and_final_share_the_runs_that_both_ask_for() -> None:
+    ranking = {**TINY["ranking"], "noise_seeds": [0, 1, 7]}
+    plan = make_plan(check_sweep(tiny_with({"ranking": ranking})))  # whose finalists have the seeds 0 and 1
+    tasks = noise_tasks(plan, {})
+    assert [task.name for task in tasks["final"]] == ["base-seed0", "base-seed1", "base-final-seed7"]
+    finals = finalist_tasks(plan, {"base": 6e-3, "wide": 6e-3})
+    assert tasks["final"][:2] == [task for task in finals if task.variant == "base"]
+    assert [task.name for task in tasks["ranking"]] == [f"base-ranking-seed{seed}" for seed in (0, 1, 7)]
+
+
+def test_of_a_baseline_with_several_learning_rates_noise_has_runs_of_its_own() -> None:
+    """Which of them the final takes is not known before the ranking."""
+    raw = tiny_with(
+        {"ranking": {**TINY["ranking"], "noise_seeds": [0, 1]}, "training": {"learning_rate": [1e-3, 6e-3]}}
+    )
+    tasks = noise_tasks(make_plan(check_sweep(raw)), {})
+    assert {task.stage for of in tasks.values() for task in of} == {NOISE}

@@ -18,6 +18,10 @@ present=$(git -C "$code" describe --always --abbrev=40 --dirty --exclude='*' 2>/
 if [ "$present" != "$recorded" ]; then
   echo "note: the code is at $present; the numbers were made with $recorded" >&2
 fi
+if grep -qs '"decision": "proposals"' "$bundle/decisions.jsonl" && [ ! -e "$results" ]; then
+  mkdir -p "$results"  # a search goes by measured latency: what it proposed is taken as it was
+  grep '"decision": "proposals"' "$bundle/decisions.jsonl" > "$results/decisions.jsonl"
+fi
 cd "$code"
 PYTHONPATH=$code "$python" tune_main.py "$bundle/sweep.yaml" --results "$results"
 exec "$python" "$bundle/compare_numbers.py" "$bundle" "$results"
