@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import ray
+from tests.sweep.ray_nodes import LocalCluster
 
 from paramalloc.config import ResourcesConfig
 from paramalloc.sweep.ray_session import Cluster, _require_listener, autoscaler_brings_gpus
-from tests.sweep.ray_nodes import LocalCluster
 
 REPOSITORY = Path(__file__).parents[2]
 
