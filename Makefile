@@ -30,7 +30,7 @@ test-rest: setup
 test-long: setup
 	$(VENV)/bin/python -m pytest -m long
 
-# cluster/spot.yaml from `ray up` to `ray down` on a simulated AWS; prints what each step took, in seconds.
+# All of a spot cluster's life on a simulated AWS; prints what each step took, in seconds. By itself: it wants both cores.
 cluster-test: setup
 	$(VENV)/bin/python -m pytest -m long -s tests/cluster/e2e
 
