@@ -130,7 +130,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def gemm_peak_flops(precision: str, quick: bool = False) -> float:
+def gemm_peak_flops(precision: str, quick: bool = False, clock: Callable[[], float] = time.perf_counter) -> float:
     """The most FLOP/s that square matrix products reach in this process: the denominator of "share of peak".
 
     The best round counts, since a busy machine only ever makes it slower. `precision`: fp32 or bf16.
@@ -142,7 +142,7 @@ def gemm_peak_flops(precision: str, quick: bool = False) -> float:
     out = torch.empty_like(a)
     rounds = _QUICK_GEMM_ROUNDS if quick else _GEMM_ROUNDS
     torch.mm(a, b, out=out)
-    return 2 * _GEMM_SIDE**3 / min(seconds_of(lambda: torch.mm(a, b, out=out)) for _ in range(rounds))
+    return 2 * _GEMM_SIDE**3 / min(seconds_of(lambda: torch.mm(a, b, out=out), clock) for _ in range(rounds))
 
 
 def print_table(
