@@ -133,7 +133,7 @@ def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
         outcome.early_report = outcome.results.report.read_text()
         clock.step("while it runs: ray status, the agent's log, orphans, the report from S3")
         outcome.reclaimed = _take_a_machine(aws, machines, on_head, paused[TRIALS[0]], clock)
-    wait_until(lambda: not machines.running, "the cluster has ended itself")
+    wait_until(lambda: not machines.running and not machines.processes(), "the cluster has ended itself")
     clock.step("the rest of the sweep, which then ends the cluster")
     outcome.processes_left = [str(process) for process in machines.processes()]
     outcome.shown = (home / "tmux.log").read_text()
