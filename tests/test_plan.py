@@ -9,8 +9,11 @@ import pytest
 from rich.console import Console
 
 from paramalloc.errors import UserError
+from paramalloc.files import append_jsonl
 from paramalloc.plan import CorpusSize, dead_ends, make_plan, plan_as_json, warnings
 from paramalloc.plan_table import print_plan
+from paramalloc.results import ResultsFolder
+from paramalloc.sweep.plan_so_far import plan_so_far
 from paramalloc.sweep_file import check_sweep, load_sweep
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
@@ -111,3 +114,14 @@ def test_a_variant_without_a_shape_is_left_out_of_a_stage_that_is_built_on_a_win
     assert (vocab["built_on"], vocab["assumed"], vocab["baseline"]) == ("glu2x", False, "v16k-tied")
     assert list(vocab["left_out"]) == ["v8k-untied"]
     assert vocab["variants"] == ["v16k-tied", "v8k-tied", "v16k-untied"]
+
+
+def test_the_plan_of_a_half_done_runbook_rests_on_its_winner_and_on_nobody_it_does_not_know(tmp_path: Path) -> None:
+    config = load_sweep(Path(__file__).parent.parent / "sweeps" / "runbook.yaml")
+    folder = ResultsFolder(tmp_path)
+    assert plan_so_far(config, folder).stages[1].assumed
+    append_jsonl(folder.decisions, {"decision": "stage_winner", "stage": "embed", "variant": "emb25"})
+    glu = plan_so_far(config, folder).stages[1]
+    assert (glu.built_on, glu.assumed) == ("emb25", False)
+    append_jsonl(folder.decisions, {"decision": "stage_winner", "stage": "embed", "variant": "of-another-file"})
+    assert plan_so_far(config, folder).stages[1].assumed

@@ -71,6 +71,7 @@ def limits(results: SweepResults, variants: list[VariantResult]) -> list[str]:
     """How far the result reaches, one sentence or two each."""
     return [
         *_seeds(results, variants),
+        *_left_out(results),
         *_kill_rule(results, variants),
         *(f"{warning[0].upper()}{warning[1:]}." for warning in results.plan["warnings"]),
         *_learning_rate(results, variants),
@@ -91,7 +92,24 @@ def _seeds(results: SweepResults, variants: list[VariantResult]) -> Iterator[str
             f"{seeds} seeds for a finalist: a standard deviation from so few is itself uncertain by about "
             f"{percent(1 / math.sqrt(2 * (seeds - 1)), 0)}."
         )
-    yield "The ranking is one seed for each variant, so a variant may have been ranked out by seed noise."
+    ranked_out = "The ranking is one seed for each variant, so a variant may have been ranked out by seed noise"
+    if results.is_runbook:
+        ranked_out += ", and a stage may be built on a winner by chance"
+    noise = (results.decided("noise") or {}).get("ranking")
+    if noise:
+        least = percent(noise["minimum_detectable_effect"])
+        ranked_out += f"; by the noise calibration a difference between two such runs shows from about {least} on"
+    yield f"{ranked_out}."
+
+
+def _left_out(results: SweepResults) -> Iterator[str]:
+    """Variants that have no shape on the winner that their stage is built on."""
+    for stage in results.plan.get("stages", ()):
+        for name in stage.get("left_out", {}):
+            yield (
+                f"{name} is left out of the stage {stage['name']}: on {stage['built_on']} no shape of that total "
+                "comes near enough to what it asks for (plan.json has the arithmetic)."
+            )
 
 
 def _kill_rule(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:

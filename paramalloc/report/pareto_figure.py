@@ -32,7 +32,7 @@ class Candidate:
 def candidates(variants: Sequence[VariantResult]) -> list[Candidate]:
     """The finalists where there are two or more, else all that finished the ranking."""
     finals = [(v, [run.metrics for run in v.finished_finals]) for v in variants if v.finished_finals]
-    ranked = [(v, [v.ranking_score]) for v in variants if v.ranking_score]
+    ranked = [(v, [v.ranking_score]) for v in variants if v.ranking_score and not _is_anothers(v, variants)]
     found = []
     for variant, metrics in finals if len(finals) > 1 else ranked:
         latency = variant.latency_ms
@@ -45,6 +45,12 @@ def candidates(variants: Sequence[VariantResult]) -> list[Candidate]:
             )
         )
     return found
+
+
+def _is_anothers(variant: VariantResult, variants: Sequence[VariantResult]) -> bool:
+    """Whether its ranking run is one that another variant of an earlier stage has made."""
+    origin = variant.ranking_score["same_run_as"]
+    return any(origin == f"{run.stage}/{run.name}" for other in variants for run in other.ranking_runs)
 
 
 def front(points: Mapping[str, tuple[float, float]]) -> list[str]:

@@ -63,6 +63,8 @@ def _ranking_state(variant: VariantResult) -> str:
     run = variant.ranking
     if run is None:
         return DASH
+    if run.metrics.get("same_run_as"):
+        return f"is {run.metrics['same_run_as']}"
     if run.status == FINISHED or not run.tokens:
         return run.status
     word = {DIVERGED: "diverged by", UNFINISHED: "at"}.get(run.status, f"{run.status} at")
