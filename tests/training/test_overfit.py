@@ -14,7 +14,7 @@ from torch import Tensor
 
 from paramalloc.allocation import Shape
 from paramalloc.config import TrainingConfig
-from paramalloc.model import Transformer
+from paramalloc.model import Cache, Transformer
 from paramalloc.numerics import Numerics
 from paramalloc.training import overfit as room
 from paramalloc.training.overfit import OverfitResult, overfit
@@ -115,15 +115,15 @@ def test_weights_that_are_not_finite_are_named(monkeypatch: pytest.MonkeyPatch) 
 def test_parts_that_no_gradient_reaches_are_named(
     monkeypatch: pytest.MonkeyPatch, cut_off: Callable[[Tensor], Tensor]
 ) -> None:
-    monkeypatch.setattr("paramalloc.model.F.scaled_dot_product_attention", lambda q, k, v, is_causal: cut_off(v))
+    monkeypatch.setattr("paramalloc.model.causal_attention", lambda qkv, n_heads: cut_off(qkv.chunk(3, dim=-1)[2]))
     message = problem(monkeypatch, Transformer)
     assert "no gradient reaches blocks.0.attention_norm.weight, blocks.0.attention_norm.bias, blocks.0.att" in message
 
 
 def test_a_gradient_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class RootOfZero(Transformer):
-        def forward(self, tokens: Tensor) -> Tensor:
-            return super().forward(tokens) + (self.final_norm.bias.abs() ** 0.5).sum()  # infinitely steep at 0
+        def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+            return super().hidden(tokens, cache) + (self.final_norm.bias.abs() ** 0.5).sum()  # infinitely steep at 0
 
     assert "the first gradient is not finite: final_norm.bias" in problem(monkeypatch, RootOfZero)
 
@@ -149,8 +149,8 @@ def test_targets_that_change_with_every_step(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_model_that_sees_nothing_but_the_token_before(monkeypatch: pytest.MonkeyPatch) -> None:
     class ContextFree(Transformer):
-        def forward(self, tokens: Tensor) -> Tensor:
-            return super().forward(tokens.reshape(-1, 1)).view(*tokens.shape, -1)
+        def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+            return super().hidden(tokens.reshape(-1, 1), cache).view(*tokens.shape, -1)
 
     assert "attention or positions lack effect" in problem(monkeypatch, ContextFree)
 
