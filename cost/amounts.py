@@ -31,14 +31,21 @@ class Amount:
 
     def __add__(self, other: Amount) -> Amount:
         return Amount(
-            self.usd + other.usd,
-            self.priced_seconds + other.priced_seconds,
-            self.unpriced_seconds + other.unpriced_seconds,
+            _sum(self.usd, other.usd),
+            _sum(self.priced_seconds, other.priced_seconds),
+            _sum(self.unpriced_seconds, other.unpriced_seconds),
         )
 
     @property
     def seconds(self) -> Fraction:
         return self.priced_seconds + self.unpriced_seconds
+
+
+def _sum(one: Fraction, other: Fraction) -> Fraction:
+    """Their sum; most of what is added up here is nothing, and adding that takes as long as any other fraction."""
+    if not other:
+        return one
+    return one + other if one else other
 
 
 def amount_of(length: int, share: Fraction, usd_per_hour: Fraction | None) -> Amount:

@@ -120,12 +120,15 @@ def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None, *, waiv
     """
     stays, tries = presences(events), attempts(events)
     outcome = {(attempt.stage, attempt.trial): attempt.status for attempt in tries}
-    spans: dict[str, list[_Span]] = {stay.node: [] for stay in stays}
+    by_node: dict[str, list[Presence]] = {}
+    for stay in stays:
+        by_node.setdefault(stay.node, []).append(stay)
+    spans: dict[str, list[_Span]] = {node: [] for node in by_node}
     trials: dict[TrialId, Status | None] = {}
     unplaced: dict[TrialId, None] = {}
     for attempt in tries:
         trial = TrialId(attempt.stage, attempt.trial, attempt.variant)
-        end = _last_instant(attempt, stays)
+        end = _last_instant(attempt, by_node.get(attempt.node, ()))
         if end is not None:
             trials[trial] = outcome[attempt.stage, attempt.trial]
             spans[attempt.node] += _spans(attempt, end, _main_use(trials[trial]))
@@ -157,12 +160,11 @@ def _device_seconds(stay: Presence, devices: float) -> Fraction:
 
 
 def _last_instant(attempt: Attempt, stays: Iterable[Presence]) -> int | None:
-    """When the attempt ended or lost its node; None where it never had it. A loss is noticed late."""
-    ends = [
-        min(attempt.end, stay.end)
-        for stay in stays
-        if stay.node == attempt.node and stay.start < attempt.end and attempt.start < stay.end
-    ]
+    """When the attempt ended or lost its node, of which these are the stays; None where it never had it.
+
+    A loss is noticed late.
+    """
+    ends = [min(attempt.end, stay.end) for stay in stays if stay.start < attempt.end and attempt.start < stay.end]
     return max(ends, default=None)
 
 
@@ -196,10 +198,9 @@ def _pieces(priced: PricedStay, spans: Sequence[_Span]) -> Iterator[Piece]:
     stay = priced.stay
     here = [span for span in spans if max(span.start, stay.start) < min(span.end, stay.end)]
     first_trial = min((span.start for span in here), default=None)
-    edges = {time for span in here for time in (span.start, span.end)} | {stay.joined, *priced.billed.times}
-    inside = sorted(time for time in edges if stay.start < time < stay.end)
-    for start, end in pairwise([stay.start, *inside, stay.end]):
-        holders = [span for span in here if span.start <= start and end <= span.end]
+    edges = {time for span in here for time in (span.start, span.end)} | {stay.joined}
+    inside = {time for time in edges if stay.start < time < stay.end} | {*priced.billed.changes(stay.start, stay.end)}
+    for start, end, holders in _held(here, [stay.start, *sorted(inside), stay.end]):
         held = sum((span.share for span in holders), Fraction(0))
         usd_per_hour = priced.billed.at(start)
         for span in holders:
@@ -208,6 +209,17 @@ def _pieces(priced: PricedStay, spans: Sequence[_Span]) -> Iterator[Piece]:
         if held < 1:
             rest = amount_of(end - start, 1 - held, usd_per_hour)
             yield Piece(start, end, Charge(stay.node, None, _unheld_use(stay, first_trial, start), rest))
+
+
+def _held(spans: Sequence[_Span], edges: Sequence[int]) -> Iterator[tuple[int, int, list[_Span]]]:
+    """From each edge to the next, the spans that hold a share then, in their order; they begin and end at edges."""
+    later = sorted(range(len(spans)), key=lambda place: spans[place].start, reverse=True)
+    holding: list[int] = []
+    for start, end in pairwise(edges):
+        while later and spans[later[-1]].start <= start:
+            holding.append(later.pop())
+        holding = sorted(place for place in holding if spans[place].end > start)
+        yield start, end, [spans[place] for place in holding]
 
 
 def _unheld_use(stay: Presence, first_trial: int | None, time: int) -> str:

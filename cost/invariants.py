@@ -31,9 +31,11 @@ def check(summary: Json) -> None:
     for field in ("stage", "variant"):
         cut = summary[f"by_{field}"]
         _same(f"the lines by {field}, boot, idle and head", _printed([*cut, *rest]), total)
+        own: dict[str, list[Json]] = {}
+        for trial in trials:
+            own.setdefault(trial[field], []).append(trial)
         for line in cut:
-            own = [trial for trial in trials if trial[field] == line[field]]
-            _same(f"the trials of {field} {line[field]}", _printed(own), _printed([line]))
+            _same(f"the trials of {field} {line[field]}", _printed(own.get(line[field], [])), _printed([line]))
     for trial in trials:
         _same(f"the uses of trial {trial['trial']}", _printed(trial["by_use"].values()), _printed([trial]))
     for use in TRIAL_USES:

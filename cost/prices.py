@@ -9,7 +9,7 @@ without samples has no price: unknown is never silently zero.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,10 +47,13 @@ class PriceCurve:
         """The number of the sample in force."""
         return max(0, bisect_right(self.times, time) - 1)
 
+    def changes(self, start: int, end: int) -> tuple[int, ...]:
+        """When the price may change between, but not at, these times."""
+        return self.times[bisect_right(self.times, start) : bisect_left(self.times, end)]
+
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, Fraction | None]]:
         """From, to and price, cut wherever the price may change."""
-        inside = [time for time in self.times if start < time < end]
-        return ((one, other, self.at(one)) for one, other in pairwise([start, *inside, end]))
+        return ((one, other, self.at(one)) for one, other in pairwise([start, *self.changes(start, end), end]))
 
     def cost(self, start: int, end: int) -> Amount:
         """What a whole node costs from `start` to `end`."""
@@ -72,22 +75,28 @@ class PriceBook:
                 self._of_node[event.node].append(event)
             elif isinstance(event, Price):
                 self._of_market[event.instance_type, event.zone, event.lifecycle].append(event)
+        self._curves: dict[_Market, PriceCurve] = {}  # of markets, as many machines share one
         self._fixed = None if fixed_usd_per_hour is None else _exact(fixed_usd_per_hour)
 
     def curve(self, node: str, spec: NodeSpec) -> PriceCurve:
-        market = self._of_market.get((spec.instance_type, spec.zone, spec.lifecycle))
         of_node = [one for one in self._of_node.get(node, ()) if one.lifecycle != OWN or spec.lifecycle is None]
-        samples = of_node or market or self._of_market.get((spec.instance_type, spec.zone, None))
-        if samples:
-            return _curve(samples)
+        if of_node:
+            return _curve(of_node)
+        for lifecycle in (spec.lifecycle, None):
+            if curve := self._market_curve((spec.instance_type, spec.zone, lifecycle)):
+                return curve
         if spec.lifecycle is None and self._fixed is not None:
             return PriceCurve("fixed", (0,), (self._fixed,))
         return UNKNOWN
 
     def on_demand(self, spec: NodeSpec) -> PriceCurve:
         """What a node of this type would have cost on demand."""
-        samples = self._of_market.get((spec.instance_type, spec.zone, ON_DEMAND))
-        return _curve(samples) if samples else UNKNOWN
+        return self._market_curve((spec.instance_type, spec.zone, ON_DEMAND)) or UNKNOWN
+
+    def _market_curve(self, market: _Market) -> PriceCurve | None:
+        if market not in self._curves and market in self._of_market:
+            self._curves[market] = _curve(self._of_market[market])
+        return self._curves.get(market)
 
 
 def _curve(samples: Sequence[Price]) -> PriceCurve:

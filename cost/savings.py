@@ -38,9 +38,9 @@ def _spot(stays: Iterable[PricedStay]) -> Json:
     for priced in stays:
         if priced.stay.spec.lifecycle != SPOT:
             continue
-        edges = {*priced.curve.times, *priced.on_demand.times}
-        inside = sorted(time for time in edges if priced.stay.start < time < priced.stay.end)
-        for start, end in pairwise([priced.stay.start, *inside, priced.stay.end]):
+        first, last = priced.stay.start, priced.stay.end
+        inside = {*priced.curve.changes(first, last), *priced.on_demand.changes(first, last)}
+        for start, end in pairwise([first, *sorted(inside), last]):
             market, list_price = priced.curve.at(start), priced.on_demand.at(start)
             if market is None or list_price is None:
                 unknown += amount_of(end - start, Fraction(1), None)

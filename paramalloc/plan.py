@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from paramalloc.allocation import Shape, flops_per_token, solve
@@ -85,7 +86,11 @@ class Plan:
         return min(len(self.variants) - 1 + self.to_come, len(self.stages) - 1 + chosen)
 
     def __getitem__(self, name: str) -> VariantPlan:
-        return next(variant for variant in self.variants if variant.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, VariantPlan]:
+        return {variant.name: variant for variant in reversed(self.variants)}
 
 
 @dataclass(frozen=True)

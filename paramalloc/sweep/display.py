@@ -21,6 +21,8 @@ from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState
 
 PLAIN_INTERVAL_SECONDS = 15.0
+MAX_ROWS = 50
+BUSY_INTERVAL_SECONDS = 0.25  # between two tables of a stage with more trials: reports come faster than anybody reads
 _COLOURS = {RUNNING: "cyan", FINISHED: "green", KILLED: "yellow", DIVERGED: "red", FAILED: "red"}
 
 
@@ -31,7 +33,7 @@ class Display:
         self.console, self.clock = console, clock
         self._stage: StageRecorder | None = None
         self._live: Live | None = None
-        self._last_plain = clock()
+        self._last_plain, self._last_live = clock(), float("-inf")
 
     def __enter__(self) -> Display:
         return self
@@ -57,19 +59,26 @@ class Display:
         if self._stage is None:
             return
         if self._live:
-            self._live.update(Group(Text(), stage_table(self._stage)), refresh=True)
+            busy = len(self._stage.trials) > MAX_ROWS
+            if not busy or self.clock() - self._last_live >= BUSY_INTERVAL_SECONDS:
+                self._show_table(self._stage, self._live)
         elif self.clock() - self._last_plain >= PLAIN_INTERVAL_SECONDS:
             self._last_plain = self.clock()
             self.say(plain_line(self._stage))
 
     def end_stage(self) -> None:
         """Leave the finished table of a stage on the screen and go on below it."""
-        self.refresh()
-        if self._stage and not self._live:
+        if self._stage and self._live:
+            self._show_table(self._stage, self._live)
+        elif self._stage:
             self.console.print(stage_table(self._stage))
         self._stop_table()
         self._stage = None
         self.console.print()
+
+    def _show_table(self, stage: StageRecorder, live: Live) -> None:
+        live.update(Group(Text(), stage_table(stage)), refresh=True)
+        self._last_live = self.clock()
 
     def _stop_table(self) -> None:
         if self._live:
@@ -78,7 +87,12 @@ class Display:
 
 
 def stage_table(stage: StageRecorder) -> Table:
-    """One row per trial: how far it is, how good, how far from the baseline, how fast, and when it will be done."""
+    """One row per trial: how far it is, how good, how far from the baseline, how fast, and when it will be done.
+
+    Of more than `MAX_ROWS` the baseline's are shown, then those that run.
+    """
+    shown = _worth_a_row(stage)
+    left_out = len(stage.trials) - len(shown)
     table = Table(
         box=None,
         pad_edge=False,
@@ -86,13 +100,13 @@ def stage_table(stage: StageRecorder) -> Table:
         title=_remaining(stage),
         title_justify="left",
         title_style="bold",
-        caption="* baseline; PPL on a fixed slice of dev",
+        caption="* baseline; PPL on a fixed slice of dev" + (f"; {left_out:,} more trials" if left_out else ""),
         caption_justify="left",
     )
     for header in ("trial", "Mtokens", "dev PPL", "gap", "state", "tokens/s", "ETA"):
         justify: JustifyMethod = "left" if header in ("trial", "state") else "right"
         table.add_column(header, justify=justify, no_wrap=True)
-    for trial in stage.trials.values():
+    for trial in shown:
         rate, left = trial.tokens_per_second, trial.task.budget_tokens - trial.tokens
         table.add_row(
             trial.task.name + (" *" if trial.task.is_baseline else ""),
@@ -106,6 +120,13 @@ def stage_table(stage: StageRecorder) -> Table:
     return table
 
 
+def _worth_a_row(stage: StageRecorder) -> list[TrialState]:
+    trials = list(stage.trials.values())
+    if len(trials) <= MAX_ROWS:
+        return trials
+    return sorted(trials, key=lambda trial: (not trial.task.is_baseline, trial.status != RUNNING))[:MAX_ROWS]
+
+
 def plain_line(stage: StageRecorder) -> str:
     """The running trials in one line, for logs."""
     running = [
@@ -116,7 +137,8 @@ def plain_line(stage: StageRecorder) -> str:
     ]
     if not stage.missing:
         return _remaining(stage)
-    return f"{_remaining(stage)}: {', '.join(running) or _waiting(stage)}"
+    more = f" and {len(running) - MAX_ROWS:,} more" if len(running) > MAX_ROWS else ""
+    return f"{_remaining(stage)}: {', '.join(running[:MAX_ROWS]) or _waiting(stage)}{more}"
 
 
 def duration(seconds: float) -> str:

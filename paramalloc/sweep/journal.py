@@ -15,15 +15,18 @@ from typing import Any
 from cost import ledger
 from cost.badges import cost_badge, progress_badge
 from cost.ledger import Row
+from cost.one_trial import usd_of_trial
 from cost.rates import TrialName
 from cost.summary import summarize
 from cost.timeline import MICROSECONDS, Attempt, attempts
 from paramalloc.config import CostConfig
-from paramalloc.files import append_jsonl, atomic_write, read_jsonl, write_json
+from paramalloc.files import append_jsonl, atomic_write, write_json
 from paramalloc.results import SANITY, ResultsFolder
+from paramalloc.sweep.diary import Diary
 from paramalloc.sweep.outlook import Outlook
 
 SUMMARY_SECONDS = 60.0  # between two COST_SUMMARY.json while a sweep runs
+SUMMARY_SHARE = 0.05  # of the driver's time at most goes into them
 # A trial was called back from a machine with a spot notice; its worker was lost, with or without the machine.
 TRIAL_PREEMPTED, TRIAL_LOST, TRIAL_RESUMED = "trial_preempted", "trial_lost", "trial_resumed"
 
@@ -72,13 +75,14 @@ class Journal:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder, self.cost, self.say, self.clock = folder, cost, say, clock
+        self._diary = Diary(folder.events)
         self.session = uuid.uuid4().hex[:12]
         self.tokens: dict[TrialName, int] = {}  # for the price of a token
         self.look_ahead: Callable[[], Outlook] = Outlook
         self.newest: dict[str, Any] | None = None  # the bill as it was last worked out
         self._next_summary = clock() + SUMMARY_SECONDS
         self.bill(ledger.session_start)
-        rows = read_jsonl(folder.events)  # whose first may have been torn
+        rows = self._diary.rows()  # whose first may have been torn
         self.began: str = next(row["session"] for row in rows if "session" in row)  # names the sweep for good
 
     def tell(self, event: str, text: str, **fields: Any) -> None:
@@ -95,35 +99,35 @@ class Journal:
 
     def cost_summary(self) -> dict[str, Any]:
         """The bill so far, as it stands in COST_SUMMARY.json."""
-        return self._summarize(read_jsonl(self.folder.events))
+        return self._summarize(self._diary.rows())
 
     def bill_now(self, tokens: Mapping[TrialName, int]) -> dict[str, Any]:
         """The bill up to this moment, with better counts of some trials' tokens than those of their evaluations."""
         now = ledger.heartbeat(time=self.clock(), session=self.session)
-        return self._summarize([*read_jsonl(self.folder.events), now], tokens)
+        return self._summarize([*self._diary.rows(), now], tokens)
 
     def spent(self, stage: str, trial: str) -> Spent:
         """What one trial took over all sessions so far; to be asked when its last attempt is over."""
-        rows = read_jsonl(self.folder.events)
-        own = [one for one in attempts(ledger.parse(rows)) if (one.stage, one.trial) == (stage, trial)]
-        billed = {(line["stage"], line["trial"]): line["usd"] for line in self._summarize(rows)["by_trial"]}
-        about = [row for row in rows if (row.get("stage"), row.get("trial")) == (stage, trial)]
+        name, about = (stage, trial), self._diary.of_trial((stage, trial))
+        own = attempts(ledger.parse([*about, *self._diary.sessions()]))
+        rows = self._diary.bill_of_trial(name)
         return Spent(
             wall_seconds=sum(attempt.end - attempt.start for attempt in own) / MICROSECONDS,
             lost_seconds=_lost_seconds(own[:-1]),
             preemptions=sum(row["event"] in (TRIAL_PREEMPTED, TRIAL_LOST) for row in about),
-            cost_usd=billed.get((stage, trial)),
+            cost_usd=usd_of_trial(rows, name, self.cost.fixed_usd_per_hour),
         )
 
     def preemptions(self) -> int:
         """How often trials lost their worker, or were called back from a machine that had notice, in all sessions."""
-        return sum(row["event"] in (TRIAL_PREEMPTED, TRIAL_LOST) for row in read_jsonl(self.folder.events))
+        self._diary.rows()
+        return self._diary.counts[TRIAL_PREEMPTED] + self._diary.counts[TRIAL_LOST]
 
     def left_open(self) -> dict[tuple[str, str], OpenAttempt]:
         """What earlier drivers left without an end, by (stage, trial)."""
         found: dict[tuple[str, str], OpenAttempt] = {}
         closes: dict[str, float] = {}
-        for row in read_jsonl(self.folder.events):
+        for row in self._diary.rows():
             key, session = (row.get("stage", ""), row.get("trial", "")), row.get("session", self.session)
             closes[session] = row["time"]
             if row["event"] == "trial_start":
@@ -140,7 +144,7 @@ class Journal:
 
     def write_cost_summary(self) -> None:
         """Write COST_SUMMARY.json and the badges for a README."""
-        self._next_summary = self.clock() + SUMMARY_SECONDS
+        began = self.clock()
         summary = self.cost_summary()
         write_json(self.folder.cost_summary, summary)
         atomic_write(self.folder.cost_badge, cost_badge(summary))
@@ -148,9 +152,10 @@ class Journal:
             done = sum(self.tokens.values())
             total = done + summary["projection"]["remaining_tokens"]
             atomic_write(self.folder.progress_badge, progress_badge(done, total))
+        self._next_summary = began + max(SUMMARY_SECONDS, (self.clock() - began) / SUMMARY_SHARE)
 
     def refresh_cost_summary(self) -> None:
-        """Write them again where the last time is a minute ago."""
+        """Write them again where the last time is a minute ago, or longer where that took long."""
         if self.clock() >= self._next_summary:
             self.write_cost_summary()
 

@@ -29,6 +29,8 @@ class Verdicts:
 
     def __init__(self, rule: StoppingRule, journal: Journal) -> None:
         self.rule, self.journal = rule, journal
+        kills = (row for row in read_jsonl(journal.folder.decisions) if row["decision"] == KILL)
+        self._written = {(row.get("stage"), row.get("trial")) for row in kills}
 
     def on(self, trial: str) -> Kill | None:
         return self.rule.kills.get(trial)
@@ -49,10 +51,9 @@ class Verdicts:
 
     def write(self, task: TrialTask, kill: Kill) -> None:
         """Record a kill and say it, unless an earlier session has."""
-        key = (KILL, task.stage, task.name)
-        known = read_jsonl(self.journal.folder.decisions)
-        if any((row["decision"], row.get("stage"), row.get("trial")) == key for row in known):
+        if (task.stage, task.name) in self._written:
             return
+        self._written.add((task.stage, task.name))
         about = {"stage": task.stage, "trial": task.name}
         why = _by_rank(kill) if isinstance(kill, RungKill) else _by_margin(kill, self.rule)
         row = {"decision": KILL, "time": self.journal.clock(), **about, "variant": task.variant, **why}

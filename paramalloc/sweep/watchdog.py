@@ -67,8 +67,9 @@ class Watchdog:
         """For each trial that has been silent for too long, for how many seconds; it is told once per silence."""
         now, found = self.clock(), {}
         for trial, ear in self._ears.items():
-            if ear.last is not None and now - ear.last > self._limit(ear):
-                found[trial] = now - ear.last
+            quiet = 0.0 if ear.last is None else now - ear.last
+            if quiet > ear.patience * self.shortest_seconds and quiet > self._limit(ear):  # the median takes longer
+                found[trial] = quiet
                 ear.last, ear.patience = None, ear.patience * 2
         return found
 

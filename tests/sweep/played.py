@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from benchmarks.played_trials import evaluation, finished
 from cost import ledger
 from paramalloc.config import SweepConfig
 from paramalloc.files import read_json, read_jsonl
@@ -51,13 +52,10 @@ class PlayedSweep:
         return self.recorder.receive(trial, STARTED | changes)
 
     def evaluate(self, trial: str, tokens: int, ppl: float) -> bool:
-        return self.recorder.receive(trial, {"kind": "evaluation", "row": row(tokens, ppl)})
+        return self.recorder.receive(trial, evaluation(tokens, ppl))
 
     def finish(self, trial: str) -> bool:
-        scores = {f"{s}_{n}": 9.0 for s in ("dev", "test") for n in ("loss", "ppl", "bpb", "word_ppl")}
-        scores |= {"dev_ppl_per_baseline_token": 9.0, "test_ppl_per_baseline_token": 9.0}
-        payload = {"scores": scores, "latency_ms": None, "tokens_per_second": 5.0, "peak_memory_mb": None}
-        return self.recorder.receive(trial, {"kind": "finished", **payload})
+        return self.recorder.receive(trial, finished(9.0))
 
     def metrics(self, trial: str) -> dict[str, Any]:
         return read_json(self.folder.trial(RANKING, trial).metrics)
@@ -77,17 +75,6 @@ class PlayedSweep:
 
     def kills(self) -> list[str]:
         return [entry["trial"] for entry in read_jsonl(self.folder.decisions) if entry["decision"] == "kill"]
-
-
-def row(tokens: int, ppl: float) -> dict[str, Any]:
-    return {
-        "step": tokens // 128,
-        "tokens": tokens,
-        "train_loss": 1.0,
-        "dev_ppl": ppl,
-        "dev_ppl_per_baseline_token": ppl,
-        "training_seconds": tokens / 1000,
-    }
 
 
 POINTS = range(2_000, 14_000, 2_000)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.played_trials import evaluation, finished
 from cost import ledger
 from cost.budget import Go, HoldNewTrials, Stop
 from paramalloc.config import CostConfig, SweepConfig
@@ -84,16 +85,12 @@ class Played:
     def evaluate(self, trial: str, tokens: int, seconds: float) -> None:
         """The trial gets there in `seconds`."""
         self.now += seconds
-        scores = {"train_loss": 1.0, "dev_ppl": 9.0, "dev_ppl_per_baseline_token": 9.0}
-        row = {"step": tokens // 128, "tokens": tokens, "training_seconds": seconds, **scores}
-        self.recorder.receive(trial, {"kind": "evaluation", "row": row})
+        self.recorder.receive(trial, evaluation(tokens, 9.0, seconds))
 
     def train(self, trial: str, seconds: float) -> None:
         self.begin(trial)
         self.evaluate(trial, self.recorder.trials[trial].task.budget_tokens, seconds)
-        scores = {f"{split}_{name}": 9.0 for split in ("dev", "test") for name in ("loss", "ppl", "bpb", "word_ppl")}
-        scores |= {"dev_ppl_per_baseline_token": 9.0, "test_ppl_per_baseline_token": 9.0}
-        self.recorder.receive(trial, {"kind": "finished", "scores": scores})
+        self.recorder.receive(trial, finished(9.0))
 
     def look(self, seconds: float = budget.LOOK_SECONDS) -> None:
         self.now += seconds

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 
 from rich.console import Console
 
-from paramalloc.sweep.display import Display, plain_line, stage_table
+from paramalloc.sweep.display import BUSY_INTERVAL_SECONDS, MAX_ROWS, Display, plain_line, stage_table
 from tests.sweep.played import PlayedSweep, play
 
 
@@ -54,3 +55,33 @@ def test_the_table_of_each_stage_stays_on_the_screen(sweep: PlayedSweep) -> None
             display.end_stage()
     names = [line.split()[0] for line in screen(stream.getvalue()) if line.split()[1:2] == ["0.00/0.01"]]
     assert names == ["wide", "slow"] * 2
+
+
+def test_of_many_trials_the_baseline_and_those_that_run_are_shown(played: Callable[..., PlayedSweep]) -> None:
+    rates = [round(1e-4 * rate, 6) for rate in range(1, 3 * MAX_ROWS)]
+    sweep = played(experiments=[{"name": "base"}, {"name": "wide", "learning_rate": rates}])
+    last = f"wide@lr{rates[-1]}"
+    sweep.begin(last)
+    table = stage_table(sweep.recorder)
+    assert list(table.columns[0].cells)[:2] == ["base *", last]
+    assert len(table.rows) == MAX_ROWS
+    assert f"{1 + len(rates) - MAX_ROWS} more trials" in str(table.caption)
+    for rate in rates[: MAX_ROWS + 1]:
+        sweep.begin(f"wide@lr{rate}")
+    line = plain_line(sweep.recorder)
+    assert line.count("wide@") == MAX_ROWS
+    assert line.endswith(" and 2 more")
+
+
+def test_a_table_of_many_trials_is_drawn_a_few_times_a_second(played: Callable[..., PlayedSweep]) -> None:
+    rates = [round(1e-4 * rate, 6) for rate in range(1, 2 * MAX_ROWS)]
+    sweep, now, stream = played(experiments=[{"name": "base", "learning_rate": rates}]), [0.0], io.StringIO()
+    console = Console(file=stream, force_terminal=True, color_system=None, width=100)
+    with Display(console, clock=lambda: now[0]) as display:
+        display.show(sweep.recorder)
+        shown = len(stream.getvalue())
+        display.refresh()
+        assert len(stream.getvalue()) == shown
+        now[0] += BUSY_INTERVAL_SECONDS
+        display.refresh()
+        assert len(stream.getvalue()) > shown

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.played_trials import row
 from paramalloc.files import append_jsonl, read_jsonl
 from paramalloc.results import RANKING
 from paramalloc.sweep.attempts import MAX_DEATHS
-from tests.sweep.played import FAILED, POINTS, PlayedSweep, play, row
+from tests.sweep.played import FAILED, POINTS, PlayedSweep, play
 
 
 def test_a_trial_that_loses_is_told_to_stop_and_closed_where_it_lost(sweep: PlayedSweep) -> None:

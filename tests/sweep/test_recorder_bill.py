@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.played_trials import row
 from cost.ledger import heartbeat
-from tests.sweep.played import PlayedSweep, play, row
+from tests.sweep.played import PlayedSweep, play
 
 
 def test_a_notice_costs_nothing_and_a_lost_worker_what_came_after_the_state_that_was_kept(sweep: PlayedSweep) -> None:
