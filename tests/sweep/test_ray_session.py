@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import ray
-from tests.sweep.ray_nodes import LocalCluster
 
+from benchmarks.local_cluster import LocalCluster
 from paramalloc.config import ResourcesConfig
 from paramalloc.sweep.ray_session import Cluster, _require_listener, autoscaler_brings_gpus
 
