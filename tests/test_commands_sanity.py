@@ -124,7 +124,7 @@ def test_a_variant_with_a_vocabulary_of_its_own_is_checked_under_it(sweep: Path,
 def test_a_failed_check_is_told_and_ends_with_exit_code_1(
     sweep: Path, console: Console, monkeypatch: pytest.MonkeyPatch, command: ModuleType
 ) -> None:
-    monkeypatch.setattr("torch.optim.AdamW.step", lambda self, closure=None: None)
+    monkeypatch.setattr("paramalloc.training.optimizer.LightAdamW.step", lambda self, closure=None: None)
     assert run(command, console, sweep) == 1
     (file,) = Path("results/mine/sanity").iterdir()
     result = read_json(file)

@@ -6,7 +6,6 @@ one to make sure. What a sound model has learnt shows in the probes of the corpu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from paramalloc.allocation import Shape
+from paramalloc.attention import split_heads
 from paramalloc.config import DataConfig, TrainingConfig
 from paramalloc.data.prepare import prepare
 from paramalloc.data.synthetic import SyntheticCorpus
@@ -87,11 +87,10 @@ def test_a_sound_model_approaches_the_entropy_from_above(tokens: TokenSet, sourc
 def test_a_broken_causal_mask_is_found_out(
     tokens: TokenSet, source_bpb: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest: Callable[..., torch.Tensor] = F.scaled_dot_product_attention
-    monkeypatch.setattr(
-        "paramalloc.model.F.scaled_dot_product_attention",
-        lambda q, k, v, is_causal: honest(q, k, v, is_causal=False),
-    )
+    def sees_all(qkv: torch.Tensor, n_heads: int) -> torch.Tensor:
+        return F.scaled_dot_product_attention(*split_heads(qkv, n_heads)).transpose(1, 2).flatten(2)
+
+    monkeypatch.setattr("paramalloc.model.causal_attention", sees_all)
     curve, _ = trained(tokens, tmp_path)
     assert min(curve) < source_bpb, (curve, source_bpb)
     assert not comes_towards_the_entropy_and_not_below(curve, source_bpb)

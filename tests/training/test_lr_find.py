@@ -142,7 +142,7 @@ def test_every_step_has_new_text_and_its_own_rate(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_optimiser_that_moves_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.optim.AdamW.step", lambda self, closure=None: None)
+    monkeypatch.setattr("paramalloc.training.optimizer.LightAdamW.step", lambda self, closure=None: None)
     monkeypatch.setattr(room, "STEP_TOKENS", 128)
     result = run()
     assert not result.passed

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from paramalloc.allocation import Shape
+from paramalloc.attention import split_heads
 from paramalloc.config import TrainingConfig
 from paramalloc.model import Cache, Transformer
 from paramalloc.numerics import Numerics
@@ -25,8 +26,6 @@ TRAINING = TrainingConfig()
 CPU = Numerics(torch.device("cpu"), "fp32")
 _RANDOM = np.random.default_rng(0)
 TEXT = _RANDOM.choice(300, size=60_000, p=_RANDOM.dirichlet(np.full(300, 0.3))).astype(np.uint16)  # some are frequent
-
-attention = F.scaled_dot_product_attention
 
 
 def check(
@@ -94,11 +93,11 @@ def test_the_text_is_at_least_1024_tokens_in_windows_that_begin_differently(cont
 
 @pytest.mark.parametrize("later", [1, 1000])
 def test_a_mask_that_lets_later_positions_through(monkeypatch: pytest.MonkeyPatch, later: int) -> None:
-    def leaking(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> Tensor:
-        seen = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool).tril(diagonal=later)
-        return attention(q, k, v, attn_mask=seen)
+    def leaking(qkv: Tensor, n_heads: int) -> Tensor:
+        seen = torch.ones(qkv.shape[1], qkv.shape[1], dtype=torch.bool).tril(diagonal=later)
+        return F.scaled_dot_product_attention(*split_heads(qkv, n_heads), attn_mask=seen).transpose(1, 2).flatten(2)
 
-    monkeypatch.setattr("paramalloc.model.F.scaled_dot_product_attention", leaking)
+    monkeypatch.setattr("paramalloc.model.causal_attention", leaking)
     assert "positions see later tokens" in problem(monkeypatch, Transformer)
 
 
@@ -169,7 +168,7 @@ def test_a_loss_that_stops_being_finite(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_optimiser_that_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.optim.AdamW.step", lambda self, closure=None: None)
+    monkeypatch.setattr("paramalloc.training.optimizer.LightAdamW.step", lambda self, closure=None: None)
     assert "the optimiser does not move the weights" in problem(monkeypatch, Transformer)
 
 
