@@ -39,21 +39,22 @@ def run_checks(
     Errors: UserError when the worker of one was lost again and again.
     """
     cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
-    worker, shared = _on_its_own(try_out, cpus, gpus), ray.put(data)
-    running = {worker.remote(check, shared, cpus, gpus): (check, 0) for check in checks}
+    shared = ray.put(data)
+    running = {_Job(cpus, gpus, try_out, check, shared, cpus, gpus): (check, 0) for check in checks}
     try:
         while running:
-            ready = _first_of(list(running), tick)
-            check, lost = running.pop(ready)
+            job = _first_of(running, tick)
+            check, lost = running.pop(job)
             try:
-                outcome = ray.get(ready)
+                outcome = job.outcome()
             except RayError as error:
                 _give_up_or_go_on(f"sanity check {check.name}", error, lost + 1)
-                running[worker.remote(check, shared, cpus, gpus)] = check, lost + 1
+                running[_Job(cpus, gpus, try_out, check, shared, cpus, gpus)] = check, lost + 1
             else:
                 yield check, outcome
     finally:
-        _end(running)
+        for job in running:
+            job.end()
 
 
 def measure_alone(
@@ -70,36 +71,55 @@ def measure_alone(
     Errors: UserError when the worker was lost again and again, or the measurement broke down.
     """
     cpus, gpus = resources.cpus_per_trial, cluster.gpus_per_trial(resources)
-    worker, lost = _on_its_own(profile, cpus, gpus), 0
+    lost = 0
     while True:
-        job = worker.remote(runs, evaluation, cpus, gpus)
+        job = _Job(cpus, gpus, profile, runs, evaluation, cpus, gpus)
         try:
-            return ray.get(_first_of([job], tick))
+            return _first_of([job], tick).outcome()
         except RayError as error:
             lost += 1
             _give_up_or_go_on("measuring latency and memory", error, lost)
         finally:
-            _end([job])
+            job.end()
 
 
-def _first_of(running: list[Any], tick: Callable[[], None]) -> Any:
+class _Worker:
+    """A process for one call."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+class _Job:
+    """A call under way in a worker of its own, which Ray neither repeats nor brings back.
+
+    The worker is an actor: killing those is safe, while Ray 2.60 may abort the process that cancels a task by force
+    ("Tried to complete task that was not pending").
+    """
+
+    def __init__(self, cpus: float, gpus: float, function: Callable[..., Any], *arguments: Any) -> None:
+        self._worker = ray.remote(_Worker).options(num_cpus=cpus, num_gpus=gpus).remote()
+        self.answer = self._worker.call.remote(function, *arguments)
+
+    def outcome(self) -> Any:
+        """What the call has returned. Errors: RayError."""
+        try:
+            return ray.get(self.answer)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        ray.kill(self._worker)
+
+
+def _first_of(running: Iterable[_Job], tick: Callable[[], None]) -> _Job:
     """The first job that is over, one way or the other."""
+    jobs = {job.answer: job for job in running}
     while True:
-        over, _ = ray.wait(running, num_returns=1, timeout=TICK_SECONDS)
+        over, _ = ray.wait(list(jobs), num_returns=1, timeout=TICK_SECONDS)
         if over:
-            return over[0]
+            return jobs[over[0]]
         tick()
-
-
-def _end(jobs: Iterable[Any]) -> None:
-    """End the workers of jobs that still run, and start none for those that wait; what is over stays as it is."""
-    for job in jobs:
-        ray.cancel(job, force=True)
-
-
-def _on_its_own(function: Callable[..., Any], cpus: float, gpus: float) -> Any:
-    """Without Ray's own retries, which would hide how often a worker was lost, and try for ever out of memory."""
-    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(function)
 
 
 def _give_up_or_go_on(what: str, error: RayError, lost: int) -> None:
