@@ -24,7 +24,13 @@ from paramalloc.report.search_figures import draw_front, draw_search_knobs
 from paramalloc.report.style import Look, looks, save, style
 from paramalloc.report.token_lengths_figure import NAME as TOKEN_LENGTHS
 from paramalloc.report.token_lengths_figure import write_token_lengths
-from paramalloc.report.variants import VariantResult, bits_per_byte_factor, measure, variant_results
+from paramalloc.report.variants import (
+    VariantResult,
+    bits_per_byte_factor,
+    measure,
+    variant_results,
+    with_finals_of_origin,
+)
 from paramalloc.results import KILLED, ResultsFolder
 from paramalloc.sweep.selection import Comparison
 
@@ -114,7 +120,7 @@ def _against_knobs(results: SweepResults, variants: list[VariantResult], appeara
     drawn = []
     for stage, members in results.stages.items():
         for knob, names in swept_knobs(members, results.plan):
-            shown = [variant for variant in variants if variant.name in names]
+            shown = [with_finals_of_origin(variant, variants) for variant in variants if variant.name in names]
             axis = KnobAxis(knob, names, members[0].name)
             figure = KnobFigure(axis, shown, unit, appearance, factor).draw()
             if figure:

@@ -174,8 +174,8 @@ def _shared_machine(results: SweepResults) -> Iterator[str]:
         separately = finals and all(
             trial.metrics["profiled_alone"] is not None for trial in finals if trial.status == FINISHED
         )
-        measured = "tokens/s was" if separately else "latency and tokens/s were"
-        yield f"Up to {together} trials ran at once on one machine, so {measured} measured among neighbours."
+        measured = "tokens/s, and the latency of those not in the final," if separately else "latency and tokens/s"
+        yield f"Up to {together} trials ran at once on one machine, so {measured} were measured among neighbours."
     busy = [trial.metrics for trial in results.trials if trial.metrics.get("profiled_alone") is False]
     if busy:
         load = max((item["other_load_cores"] or 0.0 for item in busy), default=0.0)

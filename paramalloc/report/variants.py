@@ -7,7 +7,8 @@ of dev and scores on the slice of it that is looked at on the way are never mixe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import mean, median, stdev
 
 from paramalloc.config import SweepConfig
@@ -113,6 +114,15 @@ def variant_results(results: SweepResults) -> list[VariantResult]:
         )
         for item in results.plan["variants"]
     ]
+
+
+def with_finals_of_origin(variant: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
+    """The variant with the final of the one whose run its stage took over, as it is that one under another name."""
+    origin = variant.ranking_score.get("same_run_as")
+    for other in variants:
+        if not variant.finals and other.ranking and f"{other.ranking.stage}/{other.ranking.name}" == origin:
+            return replace(variant, finals=other.finals)
+    return variant
 
 
 def measure(config: SweepConfig) -> Measure:

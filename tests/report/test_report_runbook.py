@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from paramalloc.report.load import SweepResults, load_results
 from paramalloc.report.markdown import render_report
 from paramalloc.report.results_page import render_results
 from paramalloc.report.style import style
+from paramalloc.report.variants import variant_results, with_finals_of_origin
 from paramalloc.results import FINALISTS
 from tests.report.conftest import make_sweep
 
@@ -102,3 +104,16 @@ def test_tables_say_which_stage_a_run_belongs_to(book: SweepResults) -> None:
     assert "| glu2x | glu |" in page
     assert "| glu4x | glu | 1.75M tokens |" in page  # among the kills
     assert "Ranked in 3 stages: embed (emb35 and emb25); glu on emb25 (" in render_report(book, [])
+
+
+def test_a_variant_whose_run_was_taken_over_is_shown_with_the_final_of_its_origin(book: SweepResults) -> None:
+    variants = variant_results(book)
+    by_name = {variant.name: variant for variant in variants}
+    own = by_name["glu266x"]
+    assert own.ranking
+    assert with_finals_of_origin(own, variants) is own
+    run = replace(own.ranking, metrics=own.ranking.metrics | {"same_run_as": "embed/emb35"})
+    found = with_finals_of_origin(replace(own, ranking_runs=(run,)), variants)
+    assert found.name == "glu266x"
+    assert [trial.name for trial in found.finals] == [trial.name for trial in by_name["emb35"].finals]
+    assert len(found.finals) == 3
