@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def _settings(path: Path) -> dict[str, Any]:
             "tokens_by_trial": _tokens(last["by_trial"], "tokens"),
             "budget_tokens_by_trial": _tokens(last["by_trial"], "budget_tokens"),
             "remaining_tokens_by_trial": None if projection is None else _tokens(projection["by_trial"], "tokens"),
+            "remaining_variants": _variants(projection["by_trial"] if projection else ()),
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         advice = "run the sweep's command again, which rewrites it"
@@ -77,6 +78,11 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _tokens(lines: list[dict[str, Any]], field: str) -> dict[TrialName, int]:
     return {(line["stage"], line["trial"]): int(line[field]) for line in lines if line.get(field) is not None}
+
+
+def _variants(lines: Iterable[dict[str, Any]]) -> dict[TrialName, str]:
+    """Where they are known; a summary from before they were written down knows none."""
+    return {(line["stage"], line["trial"]): line["variant"] for line in lines if line.get("variant")}
 
 
 def _usd(value: Any) -> float | None:

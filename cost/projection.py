@@ -22,18 +22,25 @@ METHOD = (
 
 
 def projection_of(
-    bill: Bill, unwaived: Bill, tokens: Mapping[TrialName, int], remaining: Mapping[TrialName, int]
+    bill: Bill,
+    unwaived: Bill,
+    tokens: Mapping[TrialName, int],
+    remaining: Mapping[TrialName, int],
+    variants: Mapping[TrialName, str],
 ) -> dict[str, Any]:
     """The cost of the tokens that remain, by (stage, trial), trials not yet begun included, and the total then.
 
-    `unwaived`: the same bill without free first hours, for what is to come.
+    Args:
+        unwaived: the same bill without free first hours, for what is to come.
+        variants: that the remaining trials train, as far as that is decided.
     """
     rates, so_far = Rates(unwaived, tokens), sum((charge.amount.usd for charge in bill.charges), Fraction(0))
     lines = []
     for (stage, trial), count in remaining.items():
-        rate = rates.to_come((stage, trial))
+        variant = variants.get((stage, trial))
+        rate = rates.to_come((stage, trial), variant)
         usd = dollars(None if rate is None else rate * count)
-        lines.append({"stage": stage, "trial": trial, "tokens": count, "usd": usd})
+        lines.append({"stage": stage, "trial": trial, "variant": variant, "tokens": count, "usd": usd})
     to_come = sum_usd(lines)
     return {
         "remaining_tokens": sum(remaining.values()),

@@ -38,7 +38,6 @@ class Rates:
 
     def __init__(self, bill: Bill, tokens: Mapping[TrialName, int]) -> None:
         spent = total_by((charge.trial, charge.amount) for charge in bill.charges)
-        self._variants = {(trial.stage, trial.trial): trial.variant for trial in bill.trials}
         self._known = {
             trial: _Rate(spent.get(trial, Amount()), tokens[trial.stage, trial.trial])
             for trial in bill.trials
@@ -60,9 +59,12 @@ class Rates:
     def of_trial(self, name: TrialName) -> Fraction | None:
         return self._by_name.get(name, _NOTHING).usd_per_token
 
-    def to_come(self, name: TrialName) -> Fraction | None:
-        """Dollars per token, idle and head included, boot not, that this trial, perhaps not yet begun, will have."""
-        of_variant = self._by_variant.get(self._variants.get(name, ""), _NOTHING)
+    def to_come(self, name: TrialName, variant: str | None) -> Fraction | None:
+        """Dollars per token, idle and head included, boot not, that this trial, perhaps not yet begun, will have.
+
+        `variant`: that it trains, None where that is not decided yet.
+        """
+        of_variant = self._by_variant.get(variant, _NOTHING) if variant else _NOTHING
         rates = (self.of_trial(name), of_variant.usd_per_token, self._mean)
         rate = next((rate for rate in rates if rate is not None), None)
         return None if rate is None or self.total.unpriced_seconds else rate * self._all_in

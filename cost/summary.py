@@ -36,6 +36,7 @@ def summarize(
     tokens_by_trial: Mapping[TrialName, int] | None = None,
     budget_tokens_by_trial: Mapping[TrialName, int] | None = None,
     remaining_tokens_by_trial: Mapping[TrialName, int] | None = None,
+    remaining_variants: Mapping[TrialName, str] | None = None,
 ) -> Json:
     """What a sweep has cost up to the last event of its ledger, as strict JSON values.
 
@@ -48,6 +49,7 @@ def summarize(
         budget_tokens_by_trial: tokens that each trial would train if nothing stopped it, for what kills saved.
         remaining_tokens_by_trial: tokens still to be trained, also by trials that have not begun; None: no
             projection. Names of trials that are not decided yet (finalists) may be made up.
+        remaining_variants: the variants of those of them that are decided.
     Errors: CostError for a row that cannot be right; UnbalancedBillError for a bug in here.
     """
     events = parse(rows)
@@ -81,7 +83,7 @@ def summarize(
         "savings": savings_of(bill, tokens, budget_tokens),
         "projection": None
         if remaining_tokens_by_trial is None
-        else projection_of(bill, unwaived, tokens, remaining_tokens_by_trial),
+        else projection_of(bill, unwaived, tokens, remaining_tokens_by_trial, remaining_variants or {}),
         "warnings": [*node_warnings(bill, nodes, _last_session(events)), *_unplaced(bill)],
     }
     check(summary)

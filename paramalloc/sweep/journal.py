@@ -175,6 +175,7 @@ class Journal:
             tokens_by_trial=checks | self.tokens | dict(better or {}),
             budget_tokens_by_trial=ahead.budget_tokens,
             remaining_tokens_by_trial=ahead.remaining_tokens,
+            remaining_variants=ahead.variants,
         )
         return self.newest
 

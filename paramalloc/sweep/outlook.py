@@ -23,12 +23,13 @@ class Outlook:
     """Tokens that each trial would train if nothing stopped it, and those that are still to be trained.
 
     `remaining_tokens`: None where nothing is known of what is to come; `reserved`: those of its trials that stand for
-    stages that have not begun.
+    stages that have not begun; `variants`: of the others.
     """
 
     budget_tokens: dict[TrialName, int] = field(default_factory=dict)
     remaining_tokens: dict[TrialName, int] | None = None
     reserved: frozenset[TrialName] = frozenset()
+    variants: dict[TrialName, str] = field(default_factory=dict)
 
 
 def look_ahead(plan: Plan, trials: Iterable[TrialState], begun: Collection[str]) -> Outlook:
@@ -40,13 +41,15 @@ def look_ahead(plan: Plan, trials: Iterable[TrialState], begun: Collection[str])
     """
     budget: dict[TrialName, int] = {}
     remaining: dict[TrialName, int] = {}
+    variants: dict[TrialName, str] = {}
     for trial in trials:
         name = (trial.task.stage, trial.task.name)
         budget[name] = trial.task.budget_tokens
         if not trial.done:
             remaining[name] = max(0, trial.task.budget_tokens - trial.tokens)
+            variants[name] = trial.task.variant
     kept = {name: tokens for name, tokens in reserve(plan, begun).items() if name not in budget}
-    return Outlook(budget, remaining | kept, frozenset(kept))
+    return Outlook(budget, remaining | kept, frozenset(kept), variants)
 
 
 def reserve(plan: Plan, begun: Collection[str]) -> dict[TrialName, int]:

@@ -128,12 +128,13 @@ def test_the_rest_costs_what_its_trials_their_variants_or_all_have_cost_so_far_a
         ledger.price(time=0, usd_per_hour=0.5, node="h"),
         ledger.heartbeat(time=2 * HOUR, session="s"),
     ]
-    remaining = {A: 3_000_000, ("finalists", "b-seed1"): 3_000_000, ("finalists", "who knows"): 3_000_000}
-    projection = summary_of(rows, remaining_tokens_by_trial=remaining)["projection"]
+    variants = {("finalists", f"b-seed{seed}"): "b" for seed in (1, 2)}  # the second has not begun
+    remaining = dict.fromkeys([A, *variants, ("finalists", "who knows")], 3_000_000)
+    projection = summary_of(rows, remaining_tokens_by_trial=remaining, remaining_variants=variants)["projection"]
     lines = {line["trial"]: line["usd"] for line in projection["by_trial"]}
-    assert lines == {"a": 0.75, "b-seed1": 1.5, "who knows": 0.9}
-    assert (projection["remaining_usd"], projection["total_usd"]) == (3.15, 5.15)
-    assert projection["remaining_tokens"] == 9_000_000
+    assert lines == {"a": 0.75, "b-seed1": 1.5, "b-seed2": 1.5, "who knows": 0.9}
+    assert (projection["remaining_usd"], projection["total_usd"]) == (4.65, 6.65)
+    assert projection["remaining_tokens"] == 12_000_000
 
 
 @pytest.mark.parametrize(("fields", "spot"), [({"tokens_by_trial": {}}, 0.5), ({}, None)])

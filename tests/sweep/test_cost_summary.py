@@ -106,7 +106,8 @@ def test_finalists_that_are_not_chosen_yet_are_reserved_for_and_then_known_by_na
     tiny: Callable[..., SweepConfig],
 ) -> None:
     def trial(stage: str, name: str, tokens: int, done: bool) -> TrialState:
-        task = SimpleNamespace(stage=stage, name=name, budget_tokens=12_032)
+        variant = name.partition("-seed")[0]
+        task = SimpleNamespace(stage=stage, name=name, variant=variant, budget_tokens=12_032)
         return cast(TrialState, SimpleNamespace(task=task, tokens=tokens, done=done))
 
     plan = make_plan(tiny(finalists={"count": 1, "seeds": [0, 1]}))
@@ -121,6 +122,7 @@ def test_finalists_that_are_not_chosen_yet_are_reserved_for_and_then_known_by_na
     assert outlook.budget_tokens == {(RANKING, name): 12_032 for name in ("base", "wide", "slow")}
     known = look_ahead(plan, [*ranked, trial(FINALISTS, "base-seed0", 0, done=False)], {RANKING, FINALISTS})
     assert known.remaining_tokens == {(RANKING, "wide"): 9_984, (FINALISTS, "base-seed0"): 12_032}
+    assert known.variants == {(RANKING, "wide"): "wide", (FINALISTS, "base-seed0"): "base"}
     assert not known.reserved
 
 
