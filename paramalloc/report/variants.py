@@ -7,6 +7,7 @@ of dev and scores on the slice of it that is looked at on the way are never mixe
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, median, stdev
@@ -102,15 +103,20 @@ def spread(values: list[float | None]) -> Spread:
 
 def variant_results(results: SweepResults) -> list[VariantResult]:
     """Every variant of the sweep, the baseline first."""
+    ranked: dict[str, list[Trial]] = defaultdict(list)
+    finals: dict[str, list[Trial]] = defaultdict(list)
+    for trial in results.trials:
+        if trial.stage in results.config.stage_names:
+            ranked[trial.variant].append(trial)
+        elif trial.stage == FINALISTS:
+            finals[trial.variant].append(trial)
     return [
         VariantResult(
             name=item["name"],
             is_baseline=item["name"] == results.config.baseline_name,
             plan=item,
-            ranking_runs=tuple(
-                t for t in results.trials if t.stage in results.config.stage_names and t.variant == item["name"]
-            ),
-            finals=tuple(t for t in results.trials if (t.stage, t.variant) == (FINALISTS, item["name"])),
+            ranking_runs=tuple(ranked[item["name"]]),
+            finals=tuple(finals[item["name"]]),
         )
         for item in results.plan["variants"]
     ]

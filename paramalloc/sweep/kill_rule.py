@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -57,6 +58,9 @@ class KillRule:
     def __init__(self, baseline_of: Mapping[str, str], margin_ppl: float, window_tokens: int) -> None:
         self.baseline_of, self.margin_ppl, self.window_tokens = dict(baseline_of), margin_ppl, window_tokens
         self.kills: dict[str, Kill] = {}
+        self._followers: dict[str, list[str]] = defaultdict(list)
+        for trial, baseline in self.baseline_of.items():
+            self._followers[baseline].append(trial)
         self._curves: dict[str, _Curve] = {}
         self._ended: set[str] = set()  # no further points of these will come
 
@@ -85,8 +89,8 @@ class KillRule:
         return self._judge_against(trial)
 
     def _judge_against(self, baseline: str) -> list[Kill]:
-        followers = [trial for trial in self._curves if self.baseline_of.get(trial) == baseline]
-        return [kill for trial in followers for kill in self._judge(trial)]
+        followers = self._followers.get(baseline, ())
+        return [kill for trial in followers if trial in self._curves for kill in self._judge(trial)]
 
     def _judge(self, trial: str) -> list[Kill]:
         curve, baseline = self._curves[trial], self.baseline_of[trial]

@@ -128,7 +128,7 @@ def test_a_budget_for_the_ranking_of_two_variants_leaves_the_finalists_reserve_a
     one_by_one: dict[str, Any] = SMALL | {
         "experiments": [*SMALL["experiments"], {"name": "late", "glu_expansion": 2.0}],
         "training": {"tokens": SMALL["ranking"]["tokens"]},
-        "resources": {"cpus_per_trial": 2},
+        "resources": {"cpus_per_trial": 1.5},  # one trial at a time, on one thread
     }
     undisturbed, folder = ResultsFolder(tmp_path / "undisturbed"), ResultsFolder(tmp_path / "dear")
     run(tiny(**one_by_one), undisturbed)

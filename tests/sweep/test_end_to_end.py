@@ -137,6 +137,7 @@ def test_a_changed_sweep_is_refused_with_the_difference_and_a_changed_budget_is_
     assert "done already" in run(tiny(cost={"budget_usd": 7}), folder)
 
 
+@pytest.mark.long
 def test_learning_rates_are_tried_or_found_and_a_sweep_that_grows_is_carried_on(
     tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
 ) -> None:
