@@ -78,11 +78,12 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """All whole rows of a line file; a missing file has none, a line torn by a crash is left out."""
-    return list(_whole_rows(path)) if path.exists() else []
+    return list(whole_rows(path.read_bytes())) if path.exists() else []
 
 
-def _whole_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+def whole_rows(content: bytes) -> Iterator[dict[str, Any]]:
+    """The rows in a part of a line file; lines that are none are left out."""
+    for line in content.decode("utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
         except ValueError:

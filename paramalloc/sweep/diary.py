@@ -7,15 +7,14 @@ been closed; what it gives for one trial is enough for that trial's share of the
 from __future__ import annotations
 
 import itertools
-import json
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cost import ledger
 from cost.ledger import Row
 from cost.rates import TrialName
+from paramalloc.files import whole_rows
 
 _OF_TRIALS = ("trial_start", "trial_end")
 _OF_NODES = ("node_up", "node_down")
@@ -46,7 +45,7 @@ class Diary:
                 new = stream.read()
             whole = new[: new.rfind(b"\n") + 1]
             self._read_bytes += len(whole)
-            for row in _whole_rows(whole):
+            for row in whole_rows(whole):
                 self._take_in(row)
         return self._rows
 
@@ -100,13 +99,3 @@ class Diary:
 
 def _market(row: Row) -> tuple[Any, Any]:
     return row.get("instance_type"), row.get("zone")
-
-
-def _whole_rows(lines: bytes) -> Iterable[Row]:
-    for line in lines.decode("utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
