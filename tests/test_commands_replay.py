@@ -89,20 +89,33 @@ def test_published_curves(shared_data: Path) -> None:
     assert none["best_survives"] == 1
 
 
-def test_the_rules_of_a_results_folder_are_its_own(tmp_path: Path) -> None:
-    folder = ResultsFolder(tmp_path)
-    names = ("a", "b", "c")
-    listed = ", ".join(f"{{name: {name}}}" for name in names)
+def ranking_of(path: Path, **status: str) -> None:
+    """A results folder whose variants ended so."""
+    folder = ResultsFolder(path)
+    listed = ", ".join(f"{{name: {name}}}" for name in status)
     folder.sweep.write_text(
         f"{{name: s, experiments: [{listed}], ranking: {{kill_rule: {{margin_ppl: 3.5, window_tokens: 700}}}}}}"
     )
     write_json(folder.plan, {"variants": []})
-    for name in names:
+    for name, ended in status.items():
         trial = folder.trial("ranking", name)
-        about = {"schema_version": SCHEMA_VERSION, "status": "finished", "seed": 0, "tokens": 5_000_000}
+        about = {"schema_version": SCHEMA_VERSION, "status": ended, "seed": 0, "tokens": 5_000_000}
         write_json(trial.metrics, about | {"variant": name})
         write_jsonl(trial.history, [{"tokens": tokens, JUDGED_BY: 9.0} for tokens in (2_500_000, 5_000_000)])
+
+
+def test_the_rules_of_a_results_folder_are_its_own(tmp_path: Path) -> None:
+    ranking_of(tmp_path, a="finished", b="finished", c="finished")
     own = json.loads(said(tmp_path, "--draws", 2, "--json"))
     assert (own["margin_ppl"], own["window_tokens"]) == (3.5, 700)
     asked = json.loads(said(tmp_path, "--draws", 2, "--json", "--margin-ppl", 2))
     assert (asked["margin_ppl"], asked["window_tokens"]) == (2.0, 700)
+
+
+def test_killed_trials_are_missed_aloud(tmp_path: Path) -> None:
+    ranking_of(tmp_path, a="finished", b="finished", c="killed")
+    lines = said(tmp_path, "--draws", 2).splitlines()
+    assert lines[0].endswith("left out: 1 killed by a rule")
+    assert lines[1].startswith("warning: of 1 killed no curve reaches its end")
+    ranking_of(tmp_path, a="finished", b="finished", c="failed")
+    assert "warning" not in said(tmp_path, "--draws", 2)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 HELP = "try stopping rules on recorded learning curves"
 RULES = ("kill", "asha", "none")
 DEFAULT_ARMS = 4
+KILLED_WARNING = (
+    "warning: of {} killed no curve reaches its end, so the draws lack the runs that a rule stops; a sweep with "
+    "ranking.stop: none has them all, and ranking.audit: true has one"
+)
 _HEADINGS = ("tokens", "stopped", "of them better", "best survives", "as good survives", "regret", "95th percentile")
 _ASKED = {
     "draws", "seed", "workers", "split", "tokens_per_step", "budget_tokens", "margin_ppl", "window_tokens",
@@ -142,15 +146,20 @@ def _as_json(summaries: Sequence[Summary], recording: Recording, options: argpar
 
 
 def _print(summaries: Sequence[Summary], recording: Recording, console: Console) -> None:
+    from paramalloc.sweep.recorded_curves import KILLED_EARLY
+
     runs, groups = sum(len(group) for group in recording.groups), len(recording.groups)
     left_out = "".join(f"; left out: {count} {reason}" for reason, count in recording.left_out.items())
     budgets = sorted({round(budget / 1e6, 2) for budget in recording.budgets_tokens})
     span = f"{budgets[0]:g}M" + (f" to {budgets[-1]:g}M" if len(budgets) > 1 else "")
     first = summaries[0]
-    for line in (
+    said = [
         f"{runs} runs; groups of equal budget: {groups} ({span} tokens){left_out}",
         f"{first.draws} draws of {first.arms} runs, one of them the baseline\n",
-    ):
+    ]
+    if killed := recording.left_out.get(KILLED_EARLY):
+        said.insert(1, KILLED_WARNING.format(killed))
+    for line in said:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rule", no_wrap=True)

@@ -14,6 +14,7 @@ _HEADS = [
     "trial", "killed at", "dev PPL", "above the baseline", "margin", "for tokens", "tokens saved", "USD saved",
     "audit",
 ]  # fmt: skip
+_AUDITED = {True: "right", False: "**wrong**", None: "within noise"}
 
 
 def kills_section(results: SweepResults, gallery: str) -> list[str]:
@@ -41,7 +42,7 @@ def _row(kill: KilledTrial) -> list[str]:
         DASH if row.get("for_tokens") is None else millions(row["for_tokens"]),
         DASH if kill.saved_tokens is None else millions(kill.saved_tokens),
         usd(kill.saved_usd),
-        DASH if kill.audit is None else "right" if kill.audit["kill_was_right"] else "**wrong**",
+        DASH if kill.audit is None else _AUDITED[kill.audit["kill_was_right"]],
     ]
 
 

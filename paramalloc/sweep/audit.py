@@ -1,13 +1,15 @@
 """Kill audit: which killed trial runs on to its end, and whether stopping it was right.
 
 Always holds: pure functions of the rows of decisions.jsonl; the one audited is the most doubtful kill, so that a rule
-that was right about it was hardly wrong about the others.
+that was right about it was hardly wrong about the others; a difference that seed noise hides decides nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from paramalloc.statistics.noise import SeedNoise
 from paramalloc.sweep.decisions import AUDIT, KILL, Row
 
 
@@ -26,15 +28,27 @@ def is_audited(rows: Sequence[Row]) -> bool:
     return any(row["decision"] == AUDIT for row in rows)
 
 
-def audit_row(kill: Row, dev_ppl: float | None, baseline: str, baseline_dev_ppl: float) -> Row:
+def audit_row(
+    kill: Row, dev_ppl: float | None, baseline: str, baseline_dev_ppl: float, noise: SeedNoise | None
+) -> Row:
     """The `audit` row: a kill was right where the trial ends no better than the stage's baseline.
+
+    `kill_was_right` is None where both end within two standard errors of each other.
 
     Args:
         dev_ppl: per token of the baseline's tokenizer, on all of dev; None where it diverged on the way.
+        noise: of one run at the ranking's budget; where it is not known, the two runs are taken as they are.
     """
-    right = dev_ppl is None or dev_ppl >= baseline_dev_ppl
-    ended = "diverged" if dev_ppl is None else f"ended at {dev_ppl:.2f}"
-    word = "right" if right else "wrong"
+    right: bool | None = dev_ppl is None or dev_ppl >= baseline_dev_ppl
+    ended, caveat = "diverged", ""
+    if dev_ppl is not None:
+        ended = f"ended at {dev_ppl:.2f}"
+        caveat = "" if noise else ", as far as one seed of each tells"
+        if noise and abs(math.log(dev_ppl / baseline_dev_ppl)) <= 2 * noise.difference_error:
+            right = None
+    found = f"the kill was {'right' if right else 'wrong'}{caveat}"
+    if right is None:
+        found = "whether the kill was right is hidden by seed noise"
     return {
         "trial": kill["trial"],
         "variant": kill["variant"],
@@ -44,7 +58,7 @@ def audit_row(kill: Row, dev_ppl: float | None, baseline: str, baseline_dev_ppl:
         "baseline_dev_ppl": baseline_dev_ppl,
         "kill_was_right": right,
         "text": f"audit: {kill['trial']}, run on to its end, {ended}, the baseline {baseline} at "
-        f"{baseline_dev_ppl:.2f}: the kill was {word}",
+        f"{baseline_dev_ppl:.2f}: {found}",
     }
 
 

@@ -1,8 +1,8 @@
 """Learning curves that were recorded, read from a table or a results folder, as runs that a rule can be replayed on.
 
 Always holds: a run's points ascend in tokens and end at its budget or at its first score that is not finite; a run
-that was cut short of both is left out and counted; runs are grouped only with others whose budgets are equal to 1 %,
-since a longer run with its own schedule is another experiment.
+that was cut short of both is left out and counted, but a killed one that an audit ran on is whole; runs are grouped
+only with others whose budgets are equal to 1 %, since a longer run with its own schedule is another experiment.
 
 A table (CSV) has the columns `run`, `tokens` or `step`, and `ppl` or `loss` (nats per token); optional are `split`,
 `total_tokens` or `total_steps` (the budget; else a run's last point is taken for it). Other columns are passed over.
@@ -20,8 +20,10 @@ from pathlib import Path
 from paramalloc.config import RankingConfig
 from paramalloc.errors import UserError
 from paramalloc.report.load import Trial, load_results
-from paramalloc.results import DIVERGED, FINISHED, JUDGED_BY, ResultsFolder
+from paramalloc.results import AUDIT, DIVERGED, FINISHED, JUDGED_BY, KILLED, ResultsFolder
+from paramalloc.sweep import decisions
 
+KILLED_EARLY = "killed by a rule"
 SAME_BUDGET = 0.01
 Point = tuple[float, float]  # where along the run, and the perplexity there
 
@@ -84,15 +86,23 @@ def read_recording(path: Path, split: str, scale: TokenScale) -> Recording:
 def _read_results(path: Path) -> Recording:
     results = load_results(ResultsFolder(path))
     stages = [[trial for trial in results.trials if trial.stage == name] for name in results.config.stage_names]
-    runs = [tuple(run for trial in trials if (run := _run_of(trial)) is not None) for trials in stages]
+    audited = {(row["of_stage"], row["trial"]) for row in results.decisions if row["decision"] == decisions.AUDIT}
+    whole = {trial.name: trial for trial in results.trials if trial.stage == AUDIT}
+    left_out: Counter[str] = Counter()
+    runs: list[tuple[RecordedRun, ...]] = []
+    for trials in stages:
+        known = [whole[one.name] if (one.stage, one.name) in audited else one for one in trials]
+        ended = [run for trial in known if (run := _run_of(trial)) is not None]
+        killed = sum(trial.status == KILLED for trial in known)
+        left_out += Counter({KILLED_EARLY: killed, "failed or unfinished": len(trials) - len(ended) - killed})
+        runs.append(tuple(ended))
     groups = tuple(group for group in runs if group)
-    short = sum(map(len, stages)) - sum(map(len, groups))
     baselines = {stage["baseline"] for stage in results.plan.get("stages", ())} | {results.config.baseline_name}
     return Recording(
         groups=groups,
         budgets_tokens=(results.config.ranking.tokens,) * len(groups),
         baselines=frozenset(trial.name for trials in stages for trial in trials if trial.variant in baselines),
-        left_out={"killed, failed or unfinished": short} if short else {},
+        left_out=left_out,
     )
 
 

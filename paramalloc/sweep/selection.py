@@ -1,7 +1,8 @@
 """Whom to promote and who wins: pure functions of the scores.
 
 Always holds: the baseline is always promoted; a challenger wins only by clearing the margin in perplexity without
-costing latency or memory, on every seed that the baseline finished; with nobody clearing it, the baseline stands.
+costing latency or memory, on every seed that the baseline finished; with nobody clearing it, the baseline stands. A
+difference of unknown noise wins only where a single seed was asked for.
 Perplexities are per token of the baseline's tokenizer, so that variants with other vocabularies compare.
 """
 
@@ -188,10 +189,14 @@ def compare(
         p_equivalence=effect.p_equivalence,
         outcome=effect.outcome,
         qualifies=effect.improvement >= rules.win_margin
-        and effect.outcome in (BETTER, UNKNOWN)
+        and (effect.outcome == BETTER or _is_single_seed(effect, rules))
         and no_worse
         and not missing,
     )
+
+
+def _is_single_seed(effect: Effect, rules: FinalistsConfig) -> bool:
+    return effect.outcome == UNKNOWN and len(rules.seeds) == 1
 
 
 def median_latency_ms(metrics: Mapping[str, Any]) -> float | None:
@@ -260,6 +265,8 @@ def _why_not(item: Comparison, rules: FinalistsConfig) -> str:
         return f"where {rules.win_margin:.0%} lower was asked for"
     if item.improvement < rules.win_margin:
         return f"less than the {rules.win_margin:.0%} asked for"
+    if item.outcome == UNKNOWN and len(rules.seeds) > 1:
+        return "which cannot be told from seed noise"
     if item.outcome not in (BETTER, UNKNOWN):
         return "which seed noise may account for"
     costs = [

@@ -186,7 +186,8 @@ class Stages:
         if not done and trial.status in (FINISHED, DIVERGED):
             baseline = next(s for s in self.plan.stages if s.name == kill["stage"]).baseline.name
             ppl = _judged_score(trial) if trial.status == FINISHED else None
-            row = audit_row(kill, ppl, baseline, best[baseline].dev_ppl)
+            noise = known_noise(decided(self.folder, decisions.NOISE), "ranking")
+            row = audit_row(kill, ppl, baseline, best[baseline].dev_ppl, noise)
             self._record(decisions.AUDIT, AUDIT, **row)
             self.journal.tell("audit", row["text"], stage=AUDIT, trial=task.name)
 

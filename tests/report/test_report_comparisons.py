@@ -110,8 +110,8 @@ def test_a_kill_is_told_with_its_curve_margin_and_savings(killed: Any) -> None:
     assert "whether a kill was right is not known" in note
 
 
-@pytest.mark.parametrize(("right", "word"), [(True, "right"), (False, "**wrong**")])
-def test_an_audit_tells_whether_a_kill_was_right(killed: Any, right: bool, word: str) -> None:
+@pytest.mark.parametrize(("right", "word"), [(True, "right"), (False, "**wrong**"), (None, "within noise")])
+def test_an_audit_tells_whether_a_kill_was_right(killed: Any, right: bool | None, word: str) -> None:
     text = "emb25 was run on to its end: 310.0 against 300.0 of emb35"
     audit = {
         "decision": "audit",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from paramalloc.config import FinalistsConfig
+from paramalloc.statistics.noise import SeedNoise
 from paramalloc.sweep.audit import audit_row, is_audited, to_audit
 from paramalloc.sweep.noise_stage import known_noise, noise_row
 
@@ -34,7 +35,7 @@ def test_the_most_doubtful_kill_is_audited() -> None:
 
 def test_the_trial_that_was_audited_stays_the_one_although_a_more_doubtful_kill_follows() -> None:
     first = by_margin("first", 110.0, 100.0)
-    rows = [first, {"decision": "audit", **audit_row(first, 105.0, "base", 100.0)}]
+    rows = [first, {"decision": "audit", **audit_row(first, 105.0, "base", 100.0, None)}]
     assert is_audited(rows)
     assert not is_audited(rows[:1])
     assert to_audit([*rows, by_margin("closer", 101.0, 100.0)]) == first
@@ -42,10 +43,20 @@ def test_the_trial_that_was_audited_stays_the_one_although_a_more_doubtful_kill_
 
 @pytest.mark.parametrize(("ppl", "right"), [(101.0, True), (100.0, True), (99.0, False), (None, True)])
 def test_a_kill_was_right_unless_the_trial_ends_better_than_the_baseline(ppl: float | None, right: bool) -> None:
-    row = audit_row(by_margin("wide", 120.0, 110.0), ppl, "base", 100.0)
+    row = audit_row(by_margin("wide", 120.0, 110.0), ppl, "base", 100.0, None)
     assert row["kill_was_right"] is right
     assert (row["trial"], row["dev_ppl"], row["baseline_dev_ppl"]) == ("wide", ppl, 100.0)
     assert ("right" if right else "wrong") in row["text"]
+    assert ("as far as one seed of each tells" in row["text"]) is (ppl is not None)
+
+
+@pytest.mark.parametrize(("ppl", "right"), [(103.0, True), (102.8, None), (97.3, None), (97.1, False), (None, True)])
+def test_an_end_that_noise_hides_leaves_open_whether_a_kill_was_right(ppl: float | None, right: bool | None) -> None:
+    """1 % noise of a run is 1.41 % of a difference, and two standard errors reach from 97.2 to 102.9."""
+    row = audit_row(by_margin("wide", 120.0, 110.0), ppl, "base", 100.0, SeedNoise(0.01, 4))
+    assert row["kill_was_right"] is right
+    assert ("hidden by seed noise" in row["text"]) is (right is None)
+    assert "one seed" not in row["text"]
 
 
 def test_noise_is_said_for_each_budget_with_what_it_hides() -> None:

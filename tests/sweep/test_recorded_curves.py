@@ -9,7 +9,7 @@ import pytest
 
 from paramalloc.errors import UserError
 from paramalloc.files import write_json, write_jsonl
-from paramalloc.results import JUDGED_BY, RANKING, SCHEMA_VERSION, ResultsFolder
+from paramalloc.results import AUDIT, JUDGED_BY, RANKING, SCHEMA_VERSION, ResultsFolder
 from paramalloc.sweep.recorded_curves import Recording, TokenScale, read_recording
 
 
@@ -80,6 +80,7 @@ def test_a_results_folder_gives_the_ranking_runs_that_ended_and_its_baseline(tmp
     folder.sweep.write_text("{name: s, experiments: [{name: base}, {name: wide, glu_expansion: 4}]}")
     write_json(folder.plan, {})
     ends = {"base": "finished", "wide@lr1": "diverged", "wide@lr2": "killed", "wide@lr3": "finished"}
+    ends |= {"wide@lr4": "failed"}
     for name, status in ends.items():
         trial = folder.trial(RANKING, name)
         about = {"schema_version": SCHEMA_VERSION, "status": status, "seed": 0, "tokens": 30}
@@ -93,7 +94,24 @@ def test_a_results_folder_gives_the_ranking_runs_that_ended_and_its_baseline(tmp
     }
     assert recording.baselines == {"base"}
     assert recording.budgets_tokens == (5_000_000,)
-    assert recording.left_out == {"killed, failed or unfinished": 1}
+    assert recording.left_out == {"killed by a rule": 1, "failed or unfinished": 1}
+
+
+def test_a_killed_trial_that_was_audited_has_the_curve_of_its_audit(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    folder.sweep.write_text("{name: s, experiments: [{name: base}, {name: wide, glu_expansion: 4}, {name: slow}]}")
+    write_json(folder.plan, {})
+    about = {"schema_version": SCHEMA_VERSION, "seed": 0, "tokens": 20}
+    ends = {(RANKING, "base"): "finished", (RANKING, "wide"): "killed", (RANKING, "slow"): "killed"}
+    for (stage, name), status in (ends | {(AUDIT, "wide"): "finished"}).items():
+        trial = folder.trial(stage, name)
+        write_json(trial.metrics, about | {"status": status, "variant": name})
+        whole = [{"tokens": 10, JUDGED_BY: 9.0}, {"tokens": 20, JUDGED_BY: 8.0}]
+        write_jsonl(trial.history, whole[: 1 if status == "killed" else 2])
+    write_jsonl(folder.decisions, [{"decision": "audit", "of_stage": RANKING, "trial": "wide", "stage": AUDIT}])
+    recording = read_recording(tmp_path, "val", TokenScale())
+    assert points(recording) == {key: [(10, 9.0), (20, 8.0)] for key in ("base", "wide")}
+    assert recording.left_out == {"killed by a rule": 1}
 
 
 def test_the_stages_of_a_runbook_are_groups_with_a_baseline_each(tmp_path: Path) -> None:

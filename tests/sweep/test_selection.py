@@ -95,6 +95,14 @@ def test_luck_with_one_seed_does_not_win() -> None:
     assert "which seed noise may account for" in lucky.sentence
 
 
+def test_one_seed_is_enough_only_where_one_was_asked_for() -> None:
+    scores = {"base": runs(20.0), "a": runs(10.0, 10.1, 10.2)}
+    assert decide(scores, "base", FinalistsConfig(seeds=(0,))).winner == "a"
+    verdict = decide(scores, "base", RULES)
+    assert verdict.winner == "base"
+    assert "which cannot be told from seed noise" in verdict.sentence
+
+
 def test_noise_is_said() -> None:
     verdict = decide({"base": runs(20, 20, 20), "a": runs(21, 18.5, 20)}, "base", RULES)
     assert "within seed noise" in verdict.sentence
