@@ -28,7 +28,13 @@ _KNOBS: dict[str, tuple[str, Callable[[Any], str]]] = {  # that a sweep could ha
     "beta2": ("AdamW's second beta", "{:g}".format),
     "grad_clip": ("gradient clipping", "{:g}".format),
 }
+_ACHIEVED: dict[str, tuple[str, str, Callable[[float], str]]] = {  # by rounding not what was asked for
+    "embedding_ratio": ("embedding_share", "embedding share", percent),
+    "glu_expansion": ("glu_expansion", "SwiGLU expansion", "{:.2f}".format),
+}
+_NOTEWORTHY = 0.01  # of a knob's value
 _MOST_NAMES = 6  # in a sentence
+COMPUTE_OPTIMAL = 20  # tokens per parameter
 
 
 def missing(results: SweepResults, variants: list[VariantResult]) -> list[str]:
@@ -76,7 +82,8 @@ def limits(results: SweepResults, variants: list[VariantResult]) -> list[str]:
         *(f"{warning[0].upper()}{warning[1:]}." for warning in results.plan["warnings"]),
         *_learning_rate(results, variants),
         *_not_tuned(results),
-        *_shapes(variants),
+        *_shapes(results, variants),
+        *_budgets(variants),
         *_shared_machine(results),
     ]
 
@@ -153,16 +160,33 @@ def _not_tuned(results: SweepResults) -> Iterator[str]:
     yield f"Not tuned, but the same for all variants: {listed(same)}."
 
 
-def _shapes(variants: list[VariantResult]) -> Iterator[str]:
-    """At a fixed total a knob cannot move alone: width, depth, and by rounding the other knob move too."""
-    moved = []
-    for words, key in (("width (d_model {})", "d_model"), ("depth ({} layers)", "n_layers")):
+def _shapes(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
+    """At a fixed total a knob cannot move alone: width, depth, and by rounding a knob that was to stay move too."""
+    varied = set(differing_knobs(results.variants))
+    moved = [
+        words.format(span([variant.plan[key] for variant in variants]))
+        for words, key in (("width (d_model {})", "d_model"), ("depth ({} layers)", "n_layers"))
+        if len({variant.plan[key] for variant in variants}) > 1
+    ]
+    for knob, (key, words, show) in _ACHIEVED.items():
         values = [variant.plan[key] for variant in variants]
-        if len(set(values)) > 1:
-            moved.append(words.format(span(values)))
+        if knob not in varied and max(values) > (1 + _NOTEWORTHY) * min(values):
+            moved.append(f"{words} ({show(min(values))} to {show(max(values))})")
     if moved:
         yield (
             f"Variants also differ in {listed(moved)}: the effect is of the whole allocation, not of one knob alone."
+        )
+
+
+def _budgets(variants: list[VariantResult]) -> Iterator[str]:
+    """Runs far shorter than compute-optimal favour what learns fast over what ends low."""
+    plan = next(variant.plan for variant in variants if variant.is_baseline)
+    ranking, final = (plan[run]["tokens"] / plan["total_params"] for run in ("ranking", "final"))
+    if final < COMPUTE_OPTIMAL:
+        yield (
+            f"A ranking run of the baseline sees {significant(ranking, 2)} tokens per parameter and a final one "
+            f"{significant(final, 2)}, where about {COMPUTE_OPTIMAL} are compute-optimal (Hoffmann et al., 2022): "
+            "that the order stays the same in longer training is not shown."
         )
 
 

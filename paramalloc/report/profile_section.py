@@ -21,7 +21,8 @@ _HEADS = [
 _NOTE = (
     "Latency is of one forward pass at batch 1; decoding is with a key-value cache at batch 1. FLOPs count two for "
     "each multiplication and addition, training three times the forward pass. MFU, model FLOPs utilization, is the "
-    "share of the device's peak that training reached; a dash where that peak is not known, as on a CPU."
+    "share of the device's peak that training reached; a dash where that peak is not known, as on a CPU. Of variants "
+    "that were not in the final, all is of the ranking run, among the trials beside it."
 )
 
 

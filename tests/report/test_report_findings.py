@@ -70,6 +70,9 @@ def test_limits_are_computed_from_the_facts(embed_sweep: Any, sweep: Any) -> Non
     assert "differ by 0.46 PPL" in said  # sd of 81.2, 82.1 and 81.8
     assert "learning rate is 0.001 for all variants and was not searched" in said
     assert "d_model 96 to 276" in said
+    assert "SwiGLU expansion (" in said  # asked for alike, rounded differently
+    assert "embedding share (" not in said  # that was what was varied
+    assert "sees 0.50 tokens per parameter and a final one 5.0, where about 20" in said
     assert "neighbours" not in said  # its trials ran one after the other
     sweep.trial(RANKING, "emb35", final_ppl=312.0)
     sweep.trial(FINALISTS, "emb35", final_ppl=81.0)

@@ -64,6 +64,24 @@ def test_a_killed_variant_has_dashes_for_scores_and_no_slice_score_among_them(em
     assert "A run that was killed or did not finish has none" in text
 
 
+def test_a_latency_that_was_measured_beside_other_trials_is_marked(
+    new_sweep: Callable[..., Any], shares: list[dict[str, Any]]
+) -> None:
+    sweep = new_sweep(shares[:3])
+    sweep.begin()
+    for name in ("emb35", "emb25"):
+        sweep.trial(RANKING, name, final_ppl=312.0)
+    sweep.trial(FINALISTS, "emb35", final_ppl=81.0)
+    rows = table_rows(page(sweep))
+    assert (rows["emb35 (baseline)"][9], rows["emb25"][9]) == ("12.5", "12.5")
+    sweep.start(RANKING, "emb45", "emb45")
+    sweep.trial(RANKING, "emb25", final_ppl=312.0)
+    text = page(sweep)
+    rows = table_rows(text)
+    assert (rows["emb35 (baseline)"][9], rows["emb25"][9], rows["emb45"][9]) == ("12.5", "12.5*", DASH)
+    assert "*Measured in the ranking, beside other trials" in text
+
+
 def test_decisions_cost_and_setup_are_there(embed_report: ResultsFolder, embed_sweep: Any) -> None:
     text = page(embed_sweep)
     assert "emb45 killed at 1.75M tokens: 19.3 above emb35 for 1.00M tokens" in text
