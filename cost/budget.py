@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cost.errors import CostError
 
 WARN_AT = 0.8  # of the budget
+_MICRO = 1_000_000  # amounts are compared in millionths of a dollar, in which 0.1 + 0.2 is 0.3
 Range = tuple[float, float]  # low, high
 
 
@@ -43,7 +44,7 @@ def decide(spent: float | None, committed: float, reserve: float, budget: float 
     Args:
         spent: the bill so far; None where no price is known.
         committed: what running trials, and the one that would start next, still need to their ends.
-        reserve: what the finalists will need; 0 once it is they who are starting.
+        reserve: what later stages will need, the finalists among them; 0 once it is they who are starting.
         budget: None for no limit.
     """
     if budget is None:
@@ -51,14 +52,12 @@ def decide(spent: float | None, committed: float, reserve: float, budget: float 
     if spent is None:
         return Warn(f"no price is known, so nothing guards the budget of {_usd(budget)}")
     of_budget = f"{_usd(spent)} of the {_usd(budget)} budget"
-    if spent >= budget:
+    if _micro(spent) >= _micro(budget):
         return Stop(f"{of_budget} spent")
-    if spent + committed + reserve > budget:
-        parts = (
-            f"{_usd(committed)} to finish what runs or would start next, {_usd(reserve)} reserved for the finalists"
-        )
+    if _micro(spent + committed + reserve) > _micro(budget):
+        parts = f"{_usd(committed)} to finish what runs or would start next, {_usd(reserve)} reserved for later stages"
         return HoldNewTrials(f"{of_budget} spent; with {parts}, it would be passed")
-    if spent >= WARN_AT * budget:
+    if _micro(spent) >= _micro(WARN_AT * budget):
         return Warn(f"{of_budget} spent ({spent / budget:.0%})")
     return Go(f"{of_budget} spent")
 
@@ -112,6 +111,10 @@ def estimate(
         for one, price, wait, head in zip(node_hours, usd_per_hour, hours, head_usd_per_hour, strict=True)
     )
     return Estimate((usd[0], usd[1]), (node_hours[0], node_hours[1]), (hours[0], hours[1]))
+
+
+def _micro(usd: float) -> int:
+    return round(usd * _MICRO)
 
 
 def _usd(amount: float) -> str:

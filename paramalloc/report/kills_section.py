@@ -8,7 +8,8 @@ from __future__ import annotations
 from paramalloc.report.blocks import markdown_table
 from paramalloc.report.formats import DASH, count_of, millions, percent, sentence, significant, usd
 from paramalloc.report.kills import KilledTrial, killed_trials
-from paramalloc.report.load import SweepResults
+from paramalloc.report.load import SweepResults, Trial
+from paramalloc.results import AUDIT
 
 _HEADS = [
     "trial", "killed at", "dev PPL", "above the baseline", "margin", "for tokens", "tokens saved", "USD saved",
@@ -53,6 +54,15 @@ def _note(results: SweepResults, killed: list[KilledTrial]) -> str:
     if known and planned:
         share = percent(sum(known) / planned)
         said.append(f"{count_of(len(killed), 'kill')} spared {millions(sum(known))} tokens, {share} of all planned.")
+    for trial in results.trials:
+        if trial.stage == AUDIT:
+            said.append(f"The audit trained {millions(trial.tokens)} tokens{_cost(results, trial)} to check one.")
     audits = [sentence(kill.audit["text"]) for kill in killed if kill.audit]
     said += audits or ["No killed trial was run on to its end, so whether a kill was right is not known."]
     return " ".join([*said, "Perplexities are on the slice of dev, at equal tokens."])
+
+
+def _cost(results: SweepResults, trial: Trial) -> str:
+    lines = results.cost["by_trial"] if results.cost else []
+    spent = next((one["usd"] for one in lines if (one["stage"], one["trial"]) == (trial.stage, trial.name)), None)
+    return f" ({usd(spent)})" if spent is not None else ""

@@ -1,7 +1,7 @@
 """Keeps a sweep within `cost.budget_usd`: warns, starts nothing new, and in the end has everything saved and stopped.
 
 Always holds: what runs is let run until the budget itself is spent; a trial is started only while the bill, all that
-runs, the trial itself and the reserve for finalists not chosen yet stay within the budget. Before anything has been
+runs, the trial itself and the reserve for later stages stay within the budget. Before anything has been
 measured nothing is known of what is to come, and only what is spent counts; a trial's first tokens are no measure.
 """
 
@@ -42,7 +42,7 @@ def admit(
     Args:
         running: what trials that run will still cost.
         waiting: the others by name, in the order in which they would start, with what each will cost.
-        reserve: for the finalists.
+        reserve: for later stages, the finalists among them.
     """
     admitted: list[str] = []
     committed = running

@@ -20,8 +20,10 @@ from cost.budget import Decision, Go, HoldNewTrials, Stop, Warn, decide, estimat
         (
             *(3.0, 4.0, 3.5, 10.0, HoldNewTrials),
             "$3.00 of the $10.00 budget spent; with $4.00 to finish what runs or would start next, $3.50 reserved "
-            "for the finalists, it would be passed",
+            "for later stages, it would be passed",
         ),
+        (0.1, 0.1, 0.1, 0.3, Go, "$0.10 of the $0.30 budget spent"),
+        (0.2, 0.1, 0.1, 0.4, Go, "$0.20 of the $0.40 budget spent"),
         (10.0, 5.0, 5.0, 10.0, Stop, "$10.00 of the $10.00 budget spent"),
         (1234.5, 0.0, 0.0, 1000.0, Stop, "$1,234.50 of the $1,000.00 budget spent"),
         (99.0, 9.0, 9.0, None, Go, "no budget is set"),

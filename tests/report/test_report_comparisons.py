@@ -20,7 +20,7 @@ from paramalloc.report.load import load_results
 from paramalloc.report.pareto_figure import front
 from paramalloc.report.style import style
 from paramalloc.report.variants import variant_results
-from paramalloc.results import FINALISTS, RANKING
+from paramalloc.results import AUDIT, FINALISTS, RANKING
 
 
 def test_at_equal_flops_the_cheaper_model_is_read_at_more_tokens(embed_sweep: Any) -> None:
@@ -122,10 +122,12 @@ def test_an_audit_tells_whether_a_kill_was_right(killed: Any, right: bool | None
         "dev_ppl": 310.0,
     }
     append_jsonl(killed.folder.decisions, audit | {"baseline_dev_ppl": 300.0, "kill_was_right": right, "text": text})
+    killed.trial(AUDIT, "emb25", final_ppl=310.0)
     _, table, note, _ = kills_section(load_results(killed.folder), "")
     assert table.splitlines()[-1].endswith(f"| {word} |")
     assert f"{text[0].upper()}{text[1:]}." in note
     assert "not known" not in note
+    assert re.search(r"The audit trained 5\.01M tokens(?: \(\$[\d.]+\))? to check one\.", note)
 
 
 def test_the_kill_figure_has_the_gap_the_margin_and_the_window(killed: Any) -> None:

@@ -134,7 +134,7 @@ def test_a_budget_for_the_ranking_of_two_variants_stops_with_the_reserve_for_fin
         sweep.guard.admit(sweep.recorder)
     (hold,), (stop,) = sweep.events("budget_hold"), sweep.events("budget_stop")
     assert hold["trials"] == ["slow"]
-    assert "$215.00 reserved for the finalists" in stop["text"]
+    assert "$215.00 reserved for later stages" in stop["text"]
     assert (stop["spent_usd"], stop["projected_usd"]) == (215.0, 537.5)
     sweep.journal.cost = CostConfig(budget_usd=538.0, fixed_usd_per_hour=3600)
     assert sweep.guard.admit(sweep.recorder) == ["slow"]

@@ -140,7 +140,7 @@ def test_a_budget_for_the_ranking_of_two_variants_leaves_the_finalists_reserve_a
         [row for row in read_jsonl(folder.events) if row["event"] == f"budget_{what}"] for what in ("hold", "stop")
     )
     assert hold["trials"] == ["late"]
-    assert "$200.00 reserved for the finalists" in stop["text"]
+    assert "$200.00 reserved for later stages" in stop["text"]
     assert (stop["spent_usd"], stop["projected_usd"]) == (pytest.approx(200, abs=0.02), pytest.approx(500, abs=0.05))
     assert read_json(folder.cost_summary)["total_usd"] == stop["spent_usd"]
 
