@@ -55,7 +55,9 @@ def decide(spent: float | None, committed: float, reserve: float, budget: float 
     if _micro(spent) >= _micro(budget):
         return Stop(f"{of_budget} spent")
     if _micro(spent + committed + reserve) > _micro(budget):
-        parts = f"{_usd(committed)} to finish what runs or would start next, {_usd(reserve)} reserved for later stages"
+        parts = (
+            f"{_usd(committed)} to finish what runs or would start next, {_usd(reserve)} reserved for later stages"
+        )
         return HoldNewTrials(f"{of_budget} spent; with {parts}, it would be passed")
     if _micro(spent) >= _micro(WARN_AT * budget):
         return Warn(f"{of_budget} spent ({spent / budget:.0%})")
