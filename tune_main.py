@@ -58,7 +58,7 @@ def _show_plan(config: SweepConfig, options: argparse.Namespace, console: Consol
     from paramalloc.forecast_text import print_forecast
     from paramalloc.plan import make_plan, measure_corpus
     from paramalloc.plan_table import print_plan
-    from paramalloc.sweep.plan_so_far import plan_so_far
+    from paramalloc.sweep.runbook.plan_so_far import plan_so_far
 
     own = _results(config, options)
     plan = make_plan(config) if options.fresh else plan_so_far(config, ResultsFolder(own))
@@ -72,8 +72,8 @@ def _results(config: SweepConfig, options: argparse.Namespace) -> Path:
 
 def _run(config: SweepConfig, options: argparse.Namespace, console: Console) -> int:
     from paramalloc.storage.objects import require_storage
-    from paramalloc.sweep.cluster_end import end_cluster, require_own_cluster
     from paramalloc.sweep.driver import require_runnable, run_sweep
+    from paramalloc.sweep.machines.cluster_end import end_cluster, require_own_cluster
     from paramalloc.sweep.stopped import SweepStoppedError
     from paramalloc.sweep.workplace import workplace
 

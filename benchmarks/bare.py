@@ -24,9 +24,9 @@ from paramalloc.data.prepare import prepare_all
 from paramalloc.files import read_json
 from paramalloc.plan import Plan, make_plan
 from paramalloc.results import FINALISTS, ResultsFolder
-from paramalloc.sweep.stages import known_winners
-from paramalloc.sweep.tasks import TrialTask
-from paramalloc.sweep.work import SweepData, make_sweep_data
+from paramalloc.sweep.runbook.stages import known_winners
+from paramalloc.sweep.trials.tasks import TrialTask
+from paramalloc.sweep.trials.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import load_sweep
 
 
@@ -110,7 +110,7 @@ def train_job(job: BareJob, data: SweepData, evaluation: EvaluationConfig, check
     import torch
 
     from paramalloc.numerics import choose_numerics
-    from paramalloc.sweep.work import run_trial
+    from paramalloc.sweep.trials.work import run_trial
     from paramalloc.training.checkpoint import CheckpointStore
 
     rows: list[dict[str, Any]] = []

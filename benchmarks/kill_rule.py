@@ -4,7 +4,7 @@
     python -m benchmarks.kill_rule results/embed    # curves that are there; best of a sweep with `ranking.stop: none`
 
 Always holds: every rule judges the same whole curves, each stage by itself and in the order of its sweep, on a
-virtual clock with as many trials at a time as there are slots (`paramalloc.sweep.replay`); a trial that a sweep
+virtual clock with as many trials at a time as there are slots (`paramalloc.sweep.rules.replay`); a trial that a sweep
 stopped has no whole curve and is left out, which is said.
 """
 
@@ -24,11 +24,11 @@ from benchmarks.common import argument_parser, pin_threads, print_figures, print
 from paramalloc.config import SweepConfig
 from paramalloc.errors import EXIT_USER_ERROR, UserError
 from paramalloc.results import JUDGED_BY, ResultsFolder
-from paramalloc.sweep.asha import REDUCTION, SuccessiveHalving, halving_rungs
-from paramalloc.sweep.kill_rule import KillRule
-from paramalloc.sweep.recorded_curves import RecordedRun, TokenScale, read_recording
-from paramalloc.sweep.replay import Outcome, judge
-from paramalloc.sweep.stopping import NeverStop, StoppingRule
+from paramalloc.sweep.rules.asha import REDUCTION, SuccessiveHalving, halving_rungs
+from paramalloc.sweep.rules.kill_rule import KillRule
+from paramalloc.sweep.rules.recorded_curves import RecordedRun, TokenScale, read_recording
+from paramalloc.sweep.rules.replay import Outcome, judge
+from paramalloc.sweep.rules.stopping import NeverStop, StoppingRule
 from paramalloc.sweep_file import load_sweep
 
 RULES = ("kill", "asha", "none")

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.bare import BareJob, train_job
 from paramalloc.config import EvaluationConfig
-from paramalloc.sweep.work import SweepData
+from paramalloc.sweep.trials.work import SweepData
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
 

@@ -26,14 +26,14 @@ from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.gauges import readings
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.nodes import Node, NodeWatch
+from paramalloc.sweep.machines.nodes import Node, NodeWatch
 from paramalloc.sweep.outlook import look_ahead
 from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.rules.stopping import rule_for
 from paramalloc.sweep.stage_control import StageControl
-from paramalloc.sweep.stopping import rule_for
-from paramalloc.sweep.tasks import ranking_tasks
+from paramalloc.sweep.trials.tasks import ranking_tasks
+from paramalloc.sweep.trials.work import SweepData, make_sweep_data
 from paramalloc.sweep.watchdog import Watchdog
-from paramalloc.sweep.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import check_sweep, dump_sweep
 
 START = 1_700_000_000.0  # Unix seconds

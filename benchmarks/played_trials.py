@@ -1,6 +1,6 @@
 """What trials report to the driver, made up: for benchmarks and tests of everything around the training.
 
-Always holds: the payloads have the shape of those of `paramalloc.sweep.work`; nothing is trained.
+Always holds: the payloads have the shape of those of `paramalloc.sweep.trials.work`; nothing is trained.
 """
 
 from __future__ import annotations

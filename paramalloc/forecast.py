@@ -24,7 +24,7 @@ from paramalloc.plan import Plan, StagePlan, rates_tried
 from paramalloc.proposals import corner_shapes
 from paramalloc.rental import Rental, on_cluster, rental
 from paramalloc.results import FINALISTS, FINISHED, RANKING, ResultsFolder
-from paramalloc.sweep.asha import REDUCTION, halving_rungs
+from paramalloc.sweep.rules.asha import REDUCTION, halving_rungs
 from paramalloc.sweep_file import load_sweep
 from paramalloc.training.run import Budget
 

@@ -19,8 +19,8 @@ from paramalloc.files import atomic_write, read_json, write_json
 from paramalloc.numerics import choose_numerics
 from paramalloc.plan import make_plan
 from paramalloc.results import ResultsFolder
-from paramalloc.sweep.sanity import LR_FIND, OVERFIT, Check, Kind, check_of, passed
-from paramalloc.sweep.work import SweepData, make_sweep_data, run_check
+from paramalloc.sweep.runbook.sanity import LR_FIND, OVERFIT, Check, Kind, check_of, passed
+from paramalloc.sweep.trials.work import SweepData, make_sweep_data, run_check
 from paramalloc.sweep_file import dump_sweep, load_sweep
 
 SWEEP = """

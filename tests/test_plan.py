@@ -13,7 +13,7 @@ from paramalloc.files import append_jsonl
 from paramalloc.plan import CorpusSize, dead_ends, make_plan, plan_as_json, warnings
 from paramalloc.plan_table import print_plan
 from paramalloc.results import ResultsFolder
-from paramalloc.sweep.plan_so_far import plan_so_far
+from paramalloc.sweep.runbook.plan_so_far import plan_so_far
 from paramalloc.sweep_file import check_sweep, load_sweep
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))

@@ -52,3 +52,21 @@ def test_nothing_that_is_shipped_imports_a_benchmark() -> None:
         if any(name.split(".")[0] == "benchmarks" for name in imported_names(path))
     }
     assert not importing
+
+
+def test_ray_is_known_to_thin_adapters_alone() -> None:
+    knowing = {
+        str(path.relative_to(PROGRAM))
+        for path in PROGRAM.rglob("*.py")
+        if any(name.split(".")[0] == "ray" for name in imported_names(path))
+    }
+    assert knowing == {
+        "sweep/gauges.py",
+        "sweep/machines/nodes.py",
+        "sweep/machines/ray_session.py",
+        "sweep/runbook/optuna_search.py",
+        "sweep/runner.py",
+        "sweep/side_jobs.py",
+        "sweep/trials/recall.py",
+        "sweep/trials/trial.py",
+    }

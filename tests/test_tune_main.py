@@ -142,8 +142,10 @@ class Ended:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, sweep_ends: int | Exception) -> None:
         self.clusters: list[OwnCluster] = []
         own = OwnCluster("ours", "us-east-1", "i-0")
-        monkeypatch.setattr("paramalloc.sweep.cluster_end.own_cluster", lambda: own)
-        monkeypatch.setattr("paramalloc.sweep.cluster_end.tear_down", lambda own, say: self.clusters.append(own))
+        monkeypatch.setattr("paramalloc.sweep.machines.cluster_end.own_cluster", lambda: own)
+        monkeypatch.setattr(
+            "paramalloc.sweep.machines.cluster_end.tear_down", lambda own, say: self.clusters.append(own)
+        )
         monkeypatch.setattr("paramalloc.storage.objects.require_storage", lambda address: None)
         monkeypatch.setattr("paramalloc.sweep.workplace.workplace", lambda *_: nullcontext())
         monkeypatch.setattr("paramalloc.sweep.driver.run_sweep", self._run)

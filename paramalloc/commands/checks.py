@@ -21,8 +21,8 @@ from paramalloc.results import ResultsFolder
 if TYPE_CHECKING:
     from paramalloc.config import ResourcesConfig
     from paramalloc.plan import Plan, VariantPlan
-    from paramalloc.sweep.sanity import Check, Kind
-    from paramalloc.sweep.work import SweepData
+    from paramalloc.sweep.runbook.sanity import Check, Kind
+    from paramalloc.sweep.trials.work import SweepData
 
 EXIT_CHECK_FAILED = 1
 
@@ -40,9 +40,9 @@ def run_checks(options: argparse.Namespace, console: Console, kind: Kind) -> int
     """Check the chosen variants one after another. Returns the exit code. Errors: UserError, OSError."""
     from paramalloc.allocation import print_param_table
     from paramalloc.files import write_json
-    from paramalloc.report.sanity_figures import draw_sanity_figures
-    from paramalloc.sweep.plan_so_far import plan_so_far
-    from paramalloc.sweep.sanity import check_of
+    from paramalloc.report.figures.sanity import draw_sanity_figures
+    from paramalloc.sweep.runbook.plan_so_far import plan_so_far
+    from paramalloc.sweep.runbook.sanity import check_of
     from paramalloc.sweep_file import load_sweep
 
     config = load_sweep(options.sweep, options.set)
@@ -80,7 +80,7 @@ def _load_data(plan: Plan, checks: list[Check], console: Console) -> SweepData:
     """The text under the vocabularies that are needed; the baseline's is, as it is what a sweep measures text in."""
     from paramalloc.data.prepare import prepare_all
     from paramalloc.data.progress import bars_on
-    from paramalloc.sweep.work import make_sweep_data
+    from paramalloc.sweep.trials.work import make_sweep_data
 
     baseline_vocab = plan.baseline.shape.vocab_size
     vocab_sizes = dict.fromkeys([baseline_vocab, *(check.run.shape.vocab_size for check in checks)])
@@ -93,7 +93,7 @@ def _try_out(check: Check, data: SweepData, resources: ResourcesConfig, console:
     import torch
 
     from paramalloc.numerics import choose_numerics
-    from paramalloc.sweep.work import run_check
+    from paramalloc.sweep.trials.work import run_check
 
     device = torch.device("cuda" if resources.gpus_per_trial and torch.cuda.is_available() else "cpu")
     numerics = choose_numerics(check.run.training.precision, device)

@@ -32,8 +32,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from paramalloc.data.manifest import write_manifest
     from paramalloc.data.prepare import prepare_all
     from paramalloc.data.progress import bars_on
-    from paramalloc.report.token_lengths_figure import NAME, write_token_lengths
-    from paramalloc.sweep.probes import sweep_probes
+    from paramalloc.report.figures.token_lengths import NAME, write_token_lengths
+    from paramalloc.sweep.trials.probes import sweep_probes
     from paramalloc.sweep_file import load_sweep
 
     def say(line: str) -> None:

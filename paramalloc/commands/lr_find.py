@@ -17,6 +17,6 @@ HELP = "find a learning rate for a variant by a range test"
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    from paramalloc.sweep.sanity import LR_FIND
+    from paramalloc.sweep.runbook.sanity import LR_FIND
 
     return run_checks(options, console, LR_FIND)

@@ -17,6 +17,6 @@ HELP = "check that a model can memorize a little text, or say what is likely wro
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    from paramalloc.sweep.sanity import OVERFIT
+    from paramalloc.sweep.runbook.sanity import OVERFIT
 
     return run_checks(options, console, OVERFIT)

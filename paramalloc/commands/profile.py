@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    from paramalloc.sweep.plan_so_far import plan_so_far
+    from paramalloc.sweep.runbook.plan_so_far import plan_so_far
     from paramalloc.sweep_file import load_sweep
 
     config = load_sweep(options.sweep, options.set)

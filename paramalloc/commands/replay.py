@@ -25,9 +25,9 @@ from paramalloc.errors import UserError
 from paramalloc.statistics.comparison import EQUIVALENCE_MARGIN
 
 if TYPE_CHECKING:
-    from paramalloc.sweep.recorded_curves import RecordedRun, Recording
-    from paramalloc.sweep.replay import RuleOf, Summary
-    from paramalloc.sweep.stopping import StoppingRule
+    from paramalloc.sweep.rules.recorded_curves import RecordedRun, Recording
+    from paramalloc.sweep.rules.replay import RuleOf, Summary
+    from paramalloc.sweep.rules.stopping import StoppingRule
 
 HELP = "try stopping rules on recorded learning curves"
 RULES = ("kill", "asha", "none")
@@ -73,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Errors: UserError for curves that cannot be read or are too few."""
-    from paramalloc.sweep.recorded_curves import TokenScale, read_recording
-    from paramalloc.sweep.replay import Summary, draw_arms, replay
+    from paramalloc.sweep.rules.recorded_curves import TokenScale, read_recording
+    from paramalloc.sweep.rules.replay import Summary, draw_arms, replay
 
     keep = _take_defaults(options)
     scale = TokenScale(options.tokens_per_step, options.budget_tokens)
@@ -116,9 +116,9 @@ def _rules(options: argparse.Namespace, keep: int) -> dict[str, RuleOf]:
 
     `keep`: how many arms asha leaves at least.
     """
-    from paramalloc.sweep.asha import SuccessiveHalving, halving_rungs
-    from paramalloc.sweep.kill_rule import KillRule
-    from paramalloc.sweep.stopping import NeverStop
+    from paramalloc.sweep.rules.asha import SuccessiveHalving, halving_rungs
+    from paramalloc.sweep.rules.kill_rule import KillRule
+    from paramalloc.sweep.rules.stopping import NeverStop
 
     def kill(arms: Sequence[RecordedRun], budget_tokens: int) -> StoppingRule:
         baseline_of = {arm.name: arms[0].name for arm in arms[1:]}
@@ -146,7 +146,7 @@ def _as_json(summaries: Sequence[Summary], recording: Recording, options: argpar
 
 
 def _print(summaries: Sequence[Summary], recording: Recording, console: Console) -> None:
-    from paramalloc.sweep.recorded_curves import KILLED_EARLY
+    from paramalloc.sweep.rules.recorded_curves import KILLED_EARLY
 
     runs, groups = sum(len(group) for group in recording.groups), len(recording.groups)
     left_out = "".join(f"; left out: {count} {reason}" for reason, count in recording.left_out.items())

@@ -14,7 +14,7 @@ from paramalloc.results import ResultsFolder
 
 if TYPE_CHECKING:
     from paramalloc.config import SweepConfig
-    from paramalloc.sweep.sanity import Check
+    from paramalloc.sweep.runbook.sanity import Check
 
 _ADVICE = "give --results another folder"
 
@@ -30,8 +30,8 @@ def require_same_text(config: SweepConfig, folder: ResultsFolder) -> None:
 
 def require_same_checks(checks: Sequence[Check], folder: ResultsFolder) -> None:
     """Errors: UserError where a check would try another model or other settings than the results are of."""
-    from paramalloc.sweep.plan_so_far import plan_so_far
-    from paramalloc.sweep.sanity import check_of
+    from paramalloc.sweep.runbook.plan_so_far import plan_so_far
+    from paramalloc.sweep.runbook.sanity import check_of
     from paramalloc.sweep_file import load_sweep
 
     if not folder.sweep.exists():

@@ -11,7 +11,7 @@ import os
 from paramalloc.files import atomic_write
 from paramalloc.redaction import secret_values
 from paramalloc.report.bundle import make_bundle
-from paramalloc.report.figures import draw_figures
+from paramalloc.report.figures.gallery import draw_figures
 from paramalloc.report.html import render_page
 from paramalloc.report.load import load_results
 from paramalloc.report.markdown import render_report

@@ -18,12 +18,8 @@ from matplotlib.figure import Figure
 from paramalloc.errors import UserError
 from paramalloc.files import atomic_write
 from paramalloc.report.blocks import bullets, markdown_table
-from paramalloc.report.formats import DASH, compact, listed, millions, percent, significant, usd, with_spread
-from paramalloc.report.html import render_page
-from paramalloc.report.load import SweepResults, load_results
-from paramalloc.report.markdown import joined
-from paramalloc.report.pictures import Picture, gallery
-from paramalloc.report.style import (
+from paramalloc.report.figures.pictures import Picture, gallery
+from paramalloc.report.figures.style import (
     few_round_ticks,
     looks,
     new_figure,
@@ -33,6 +29,10 @@ from paramalloc.report.style import (
     short_name,
     style,
 )
+from paramalloc.report.formats import DASH, compact, listed, millions, percent, significant, usd, with_spread
+from paramalloc.report.html import render_page
+from paramalloc.report.load import SweepResults, load_results
+from paramalloc.report.markdown import joined
 from paramalloc.report.variants import VariantResult, variant_results
 from paramalloc.results import ComparisonFolder, ResultsFolder
 

@@ -13,11 +13,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from paramalloc.report.figures.style import Look, few_round_ticks, new_figure, plain_ticks, short_name
 from paramalloc.report.formats import millions
 from paramalloc.report.load import Json, SweepResults, Trial
-from paramalloc.report.style import Look, few_round_ticks, new_figure, plain_ticks, short_name
 from paramalloc.results import JUDGED_BY
-from paramalloc.sweep.decisions import AUDIT, KILL
+from paramalloc.sweep.runbook.decisions import AUDIT, KILL
 
 _PANEL_INCHES, _FRAME_INCHES = 1.35, 0.75
 _MOST_PANELS = 6  # with more, the figure would be longer than a page

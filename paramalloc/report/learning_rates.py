@@ -13,8 +13,8 @@ from itertools import zip_longest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from paramalloc.report.figures.style import Look, few_round_ticks, new_figure, plain_ticks, short_name
 from paramalloc.report.load import SweepResults
-from paramalloc.report.style import Look, few_round_ticks, new_figure, plain_ticks, short_name
 from paramalloc.report.variants import VariantResult
 from paramalloc.results import FINISHED, JUDGED_BY
 

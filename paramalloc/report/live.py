@@ -18,12 +18,12 @@ from types import TracebackType
 
 from paramalloc.errors import UserError
 from paramalloc.files import atomic_write
-from paramalloc.report.figures import curve_figures
+from paramalloc.report.figures.gallery import curve_figures
+from paramalloc.report.figures.style import save_svg, style
 from paramalloc.report.formats import listed
 from paramalloc.report.html import REFRESH_SECONDS, render_page
 from paramalloc.report.load import UNFINISHED, SweepResults, load_results
 from paramalloc.report.results_page import render_everything
-from paramalloc.report.style import save_svg, style
 from paramalloc.results import ResultsFolder
 
 _RESTS_PER_PAGE = 20  # so that pages take at most 5 % of one core

@@ -20,7 +20,7 @@ from paramalloc.errors import UserError
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.proposals import proposals_in, with_proposals
 from paramalloc.results import AUDIT, FINALISTS, NOISE, SCHEMA_VERSION, ResultsFolder, TrialFolder
-from paramalloc.sweep.decisions import in_force, stage_winners
+from paramalloc.sweep.runbook.decisions import in_force, stage_winners
 from paramalloc.sweep_file import load_sweep
 
 UNFINISHED = "unfinished"

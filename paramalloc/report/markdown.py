@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paramalloc.report.blocks import bullets
-from paramalloc.report.cost_section import cost_in_short
-from paramalloc.report.discussion import discussion
-from paramalloc.report.findings import limits
+from paramalloc.report.figures.pictures import Picture, gallery, of_section
 from paramalloc.report.load import SweepResults
-from paramalloc.report.pictures import Picture, gallery, of_section
 from paramalloc.report.search import shown_in_short
-from paramalloc.report.setting import best_setting, setup, verdict
-from paramalloc.report.table import variants_table
+from paramalloc.report.sections.cost import cost_in_short
+from paramalloc.report.sections.discussion import discussion
+from paramalloc.report.sections.findings import limits
+from paramalloc.report.sections.setting import best_setting, setup, verdict
+from paramalloc.report.sections.table import variants_table
 from paramalloc.report.variants import variant_results
 
 _MORE = (

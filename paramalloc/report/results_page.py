@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paramalloc.report.budgets_section import budgets_section
-from paramalloc.report.cost_section import cost_section
-from paramalloc.report.decisions_section import decisions_section
-from paramalloc.report.kills_section import kills_section
+from paramalloc.report.figures.pictures import Picture, galleries, gallery, of_section
 from paramalloc.report.load import SweepResults
 from paramalloc.report.markdown import joined, report_sections
-from paramalloc.report.pictures import Picture, galleries, gallery, of_section
-from paramalloc.report.preliminaries import data_section, sanity_section
-from paramalloc.report.profile_section import profile_section
-from paramalloc.report.reproduce_section import reproduce_section
-from paramalloc.report.scores import scores_section
-from paramalloc.report.search_section import search_section
-from paramalloc.report.setting import verdict
-from paramalloc.report.smallbench import smallbench_section
-from paramalloc.report.table import variants_table
+from paramalloc.report.sections.budgets import budgets_section
+from paramalloc.report.sections.cost import cost_section
+from paramalloc.report.sections.decisions import decisions_section
+from paramalloc.report.sections.kills import kills_section
+from paramalloc.report.sections.preliminaries import data_section, sanity_section
+from paramalloc.report.sections.profile import profile_section
+from paramalloc.report.sections.reproduce import reproduce_section
+from paramalloc.report.sections.scores import scores_section
+from paramalloc.report.sections.search import search_section
+from paramalloc.report.sections.setting import verdict
+from paramalloc.report.sections.smallbench import smallbench_section
+from paramalloc.report.sections.table import variants_table
 from paramalloc.report.variants import measure, variant_results
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paramalloc.proposals import Proposal, proposals_in
+from paramalloc.report.figures.pareto import front
 from paramalloc.report.formats import listed
 from paramalloc.report.load import Json, SweepResults
-from paramalloc.report.pareto_figure import front
 from paramalloc.report.variants import VariantResult
-from paramalloc.sweep.selection import median_latency_ms
+from paramalloc.sweep.runbook.selection import median_latency_ms
 
 _KNOBS = {
     "embedding_ratio": "embedding share {:.0%} to {:.0%}",

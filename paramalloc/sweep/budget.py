@@ -18,7 +18,7 @@ from cost.rates import TrialName
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.stopped import BudgetReachedError
-from paramalloc.sweep.trial_state import TrialState
+from paramalloc.sweep.trials.state import TrialState
 
 LOOK_SECONDS = 15.0
 LOOK_SHARE = 0.05  # of the driver's time at most goes into working the bill out

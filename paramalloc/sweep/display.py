@@ -18,7 +18,7 @@ from rich.text import Text
 
 from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState
+from paramalloc.sweep.trials.state import RUNNING, WAITING, TrialState
 
 PLAIN_INTERVAL_SECONDS = 15.0
 MAX_ROWS = 50

@@ -25,16 +25,16 @@ from paramalloc.report import build_report
 from paramalloc.report.live import LivePage
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.changes import Changes, compare
-from paramalloc.sweep.decisions import REOPEN, WINNER, decided
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.plan_so_far import plan_so_far
-from paramalloc.sweep.probes import sweep_probes
-from paramalloc.sweep.ray_session import require_room
+from paramalloc.sweep.machines.ray_session import require_room
+from paramalloc.sweep.runbook.decisions import REOPEN, WINNER, decided
+from paramalloc.sweep.runbook.plan_so_far import plan_so_far
+from paramalloc.sweep.runbook.stages import Stages
 from paramalloc.sweep.session import Session
-from paramalloc.sweep.stages import Stages
 from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, BudgetReachedError
-from paramalloc.sweep.work import SweepData, make_sweep_data
+from paramalloc.sweep.trials.probes import sweep_probes
+from paramalloc.sweep.trials.work import SweepData, make_sweep_data
 from paramalloc.sweep_file import dump_sweep, load_sweep
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from ray.util.metrics import Gauge
 
 from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED
-from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState
+from paramalloc.sweep.trials.state import RUNNING, WAITING, TrialState
 
 GAUGES = {
     "paramalloc_spent_usd": "dollars spent so far",

@@ -15,7 +15,7 @@ from paramalloc.plan import Plan, rates_tried
 from paramalloc.results import AUDIT, FINALISTS
 
 if TYPE_CHECKING:
-    from paramalloc.sweep.trial_state import TrialState
+    from paramalloc.sweep.trials.state import TrialState
 
 
 @dataclass(frozen=True)

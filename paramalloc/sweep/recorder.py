@@ -15,16 +15,16 @@ from paramalloc.plan import Plan
 from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED, ResultsFolder
 from paramalloc.storage.checkpoints import open_checkpoints
 from paramalloc.storage.objects import StorageError
-from paramalloc.sweep.attempts import INTERRUPTED, MAX_DEATHS, Attempts
 from paramalloc.sweep.journal import TRIAL_LOST, TRIAL_PREEMPTED, TRIAL_RESUMED, Journal
-from paramalloc.sweep.kill_rule import NOT_FINITE, Kill
-from paramalloc.sweep.metrics import trial_metrics
-from paramalloc.sweep.stopping import StoppingRule
-from paramalloc.sweep.tasks import TrialTask, baseline_of
-from paramalloc.sweep.trial_settings import outcome_of, trial_settings
-from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState, millions
+from paramalloc.sweep.rules.kill_rule import NOT_FINITE, Kill
+from paramalloc.sweep.rules.stopping import StoppingRule
+from paramalloc.sweep.trials.attempts import INTERRUPTED, MAX_DEATHS, Attempts
+from paramalloc.sweep.trials.metrics import trial_metrics
+from paramalloc.sweep.trials.settings import outcome_of, trial_settings
+from paramalloc.sweep.trials.state import RUNNING, WAITING, TrialState, millions
+from paramalloc.sweep.trials.tasks import TrialTask, baseline_of
+from paramalloc.sweep.trials.work import SweepData
 from paramalloc.sweep.verdicts import Verdicts
-from paramalloc.sweep.work import SweepData
 from paramalloc.sweep_file import dump_settings
 from paramalloc.telemetry import Origin
 
@@ -95,7 +95,7 @@ class StageRecorder:
         return self.trials[name] if name else None
 
     def receive(self, name: str, payload: dict[str, Any]) -> bool:
-        """Take in one report of a trial (see `paramalloc.sweep.work`). Returns True when the trial has to stop."""
+        """Take in one report of a trial (see `sweep.trials.work`). Returns True when the trial has to stop."""
         trial = self.trials[name]
         if not trial.done:
             getattr(self, f"_on_{payload['kind']}")(trial, payload)

@@ -27,15 +27,15 @@ from ray.tune.schedulers import FIFOScheduler
 
 from paramalloc.errors import UserError
 from paramalloc.sweep.budget import BudgetGuard
-from paramalloc.sweep.nodes import NodeWatch
-from paramalloc.sweep.ray_session import Cluster
-from paramalloc.sweep.recall import forget, request_stop
+from paramalloc.sweep.machines.nodes import NodeWatch
+from paramalloc.sweep.machines.ray_session import Cluster
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.side_jobs import brief
 from paramalloc.sweep.stage_control import StageControl
-from paramalloc.sweep.trial import StageInput, train
+from paramalloc.sweep.trials.recall import forget, request_stop
+from paramalloc.sweep.trials.trial import StageInput, train
+from paramalloc.sweep.trials.work import SweepData
 from paramalloc.sweep.watchdog import Watchdog
-from paramalloc.sweep.work import SweepData
 
 
 def run_stage(

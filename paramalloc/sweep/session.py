@@ -19,16 +19,16 @@ from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.gauges import Gauges, readings
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.nodes import NodeWatch
-from paramalloc.sweep.price_watch import PriceWatch
-from paramalloc.sweep.ray_session import Cluster, is_cluster, ray_session
+from paramalloc.sweep.machines.nodes import NodeWatch
+from paramalloc.sweep.machines.price_watch import PriceWatch
+from paramalloc.sweep.machines.ray_session import Cluster, is_cluster, ray_session
 from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.rules.stopping import StoppingRule
 from paramalloc.sweep.runner import run_stage
 from paramalloc.sweep.stopped import SweepStoppedError
-from paramalloc.sweep.stopping import StoppingRule
-from paramalloc.sweep.tasks import TrialTask
-from paramalloc.sweep.trial_state import TrialState
-from paramalloc.sweep.work import SweepData
+from paramalloc.sweep.trials.state import TrialState
+from paramalloc.sweep.trials.tasks import TrialTask
+from paramalloc.sweep.trials.work import SweepData
 
 
 class Session:

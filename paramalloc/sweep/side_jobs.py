@@ -14,10 +14,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from paramalloc.config import EvaluationConfig, ResourcesConfig
 from paramalloc.errors import UserError
-from paramalloc.sweep.ray_session import Cluster
-from paramalloc.sweep.sanity import Check
-from paramalloc.sweep.trial import CheckOutcome, profile, try_out
-from paramalloc.sweep.work import SweepData
+from paramalloc.sweep.machines.ray_session import Cluster
+from paramalloc.sweep.runbook.sanity import Check
+from paramalloc.sweep.trials.trial import CheckOutcome, profile, try_out
+from paramalloc.sweep.trials.work import SweepData
 from paramalloc.training.run import TrainingRun
 
 MAX_LOST_WORKERS = 5

@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster import Notice
 from paramalloc.sweep.budget import BudgetGuard
-from paramalloc.sweep.nodes import NodeWatch, shortage
+from paramalloc.sweep.machines.nodes import NodeWatch, shortage
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.watchdog import Watchdog
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from paramalloc.files import append_jsonl, read_jsonl
 from paramalloc.results import JUDGED_BY
-from paramalloc.sweep.asha import RungKill
-from paramalloc.sweep.decisions import KILL, Row
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.kill_rule import Kill, KillRule
-from paramalloc.sweep.stopping import StoppingRule
-from paramalloc.sweep.tasks import TrialTask
-from paramalloc.sweep.trial_state import millions
+from paramalloc.sweep.rules.asha import RungKill
+from paramalloc.sweep.rules.kill_rule import Kill, KillRule
+from paramalloc.sweep.rules.stopping import StoppingRule
+from paramalloc.sweep.runbook.decisions import KILL, Row
+from paramalloc.sweep.trials.state import millions
+from paramalloc.sweep.trials.tasks import TrialTask
 
 
 class Verdicts:

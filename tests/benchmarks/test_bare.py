@@ -13,8 +13,8 @@ from benchmarks.sweep_overhead import SMOKE, Timed, extra_trial_seconds, longer
 from paramalloc.config import SweepConfig
 from paramalloc.files import write_json
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
-from paramalloc.sweep.recorded_curves import RecordedRun
-from paramalloc.sweep.replay import judge
+from paramalloc.sweep.rules.recorded_curves import RecordedRun
+from paramalloc.sweep.rules.replay import judge
 from paramalloc.sweep_file import check_sweep, dump_sweep, load_sweep
 from tests.sweep.tiny import tiny_with
 

@@ -21,7 +21,7 @@ from paramalloc.config import SweepConfig, Variant
 from paramalloc.files import append_jsonl, atomic_write, read_jsonl, write_json, write_jsonl
 from paramalloc.report import build_report
 from paramalloc.results import FINALISTS, FINISHED, RANKING, SCHEMA_VERSION, ResultsFolder, TrialFolder
-from paramalloc.sweep.selection import SeedScore, decide, promote
+from paramalloc.sweep.runbook.selection import SeedScore, decide, promote
 from paramalloc.sweep_file import check_sweep, dump_sweep
 
 BYTES_PER_TOKEN = {16_000: 4.3, 8_000: 3.9, 4_000: 3.5}

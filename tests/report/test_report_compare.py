@@ -13,8 +13,8 @@ from paramalloc.__main__ import main
 from paramalloc.errors import EXIT_USER_ERROR
 from paramalloc.files import write_json
 from paramalloc.report.compare import build_comparison, draw_sweeps
+from paramalloc.report.figures.style import style
 from paramalloc.report.load import load_results
-from paramalloc.report.style import style
 from paramalloc.results import FINALISTS, ComparisonFolder, ResultsFolder
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
-from paramalloc.report.budgets_section import at_equal_budgets, budgets_section, finalist_runs
-from paramalloc.report.discussion import discussion
-from paramalloc.report.figures import make_figures
+from paramalloc.report.figures.gallery import make_figures
+from paramalloc.report.figures.pareto import front
+from paramalloc.report.figures.style import style
 from paramalloc.report.formats import DASH
 from paramalloc.report.kills import killed_trials
-from paramalloc.report.kills_section import kills_section
 from paramalloc.report.load import load_results
-from paramalloc.report.pareto_figure import front
-from paramalloc.report.style import style
+from paramalloc.report.sections.budgets import at_equal_budgets, budgets_section, finalist_runs
+from paramalloc.report.sections.discussion import discussion
+from paramalloc.report.sections.kills import kills_section
 from paramalloc.report.variants import variant_results
 from paramalloc.results import AUDIT, FINALISTS, RANKING
 

@@ -8,8 +8,8 @@ from typing import Any
 from cost import ledger, summarize
 from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
 from paramalloc.report import build_report
-from paramalloc.report.cost_section import cost_section
 from paramalloc.report.load import load_results
+from paramalloc.report.sections.cost import cost_section
 from paramalloc.results import RANKING, ResultsFolder
 
 from .conftest import Sweep

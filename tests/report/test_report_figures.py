@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from paramalloc.files import read_jsonl
-from paramalloc.report.figures import make_figures
+from paramalloc.report.figures.gallery import make_figures
+from paramalloc.report.figures.style import looks, style
 from paramalloc.report.load import load_results
-from paramalloc.report.style import looks, style
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cost import ledger
-from paramalloc.report import findings
 from paramalloc.report.load import load_results
+from paramalloc.report.sections import findings
 from paramalloc.report.variants import variant_results
 from paramalloc.results import FINALISTS, RANKING
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from paramalloc.report.figures.knob_axis import KnobAxis
 from paramalloc.report.knob import swept_knob
-from paramalloc.report.knob_axis import KnobAxis
 from paramalloc.sweep_file import check_sweep
 
 

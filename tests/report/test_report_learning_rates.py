@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from paramalloc.report import findings
+from paramalloc.report.figures.style import looks, style
 from paramalloc.report.learning_rates import draw_rates, edge_warnings, rate_searches
 from paramalloc.report.load import load_results
 from paramalloc.report.markdown import render_report
-from paramalloc.report.style import looks, style
+from paramalloc.report.sections import findings
 from paramalloc.report.variants import variant_results
 from paramalloc.results import RANKING
 

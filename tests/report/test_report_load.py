@@ -37,8 +37,8 @@ def test_a_trial_without_metrics_is_unfinished_and_stands_where_its_history_ends
 
 def test_the_made_up_trials_of_these_tests_are_like_real_ones(embed_sweep: Any) -> None:
     from paramalloc.plan import make_plan
-    from paramalloc.sweep.metrics import Outcome, trial_metrics
-    from paramalloc.sweep.tasks import ranking_tasks
+    from paramalloc.sweep.trials.metrics import Outcome, trial_metrics
+    from paramalloc.sweep.trials.tasks import ranking_tasks
 
     plan = make_plan(embed_sweep.config)
     (task, *_), token_set = ranking_tasks(plan.stages[0], {}), SimpleNamespace(tokenizer_hash="", train=[0])

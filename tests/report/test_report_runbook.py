@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from paramalloc.report.figures import make_figures
+from paramalloc.report.figures.gallery import make_figures
+from paramalloc.report.figures.style import style
 from paramalloc.report.load import SweepResults, load_results
 from paramalloc.report.markdown import render_report
 from paramalloc.report.results_page import render_results
-from paramalloc.report.style import style
 from paramalloc.report.variants import variant_results, with_finals_of_origin
 from paramalloc.results import FINALISTS
 from tests.report.conftest import make_sweep

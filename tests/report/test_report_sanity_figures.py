@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from paramalloc.errors import UserError
 from paramalloc.files import atomic_write, write_json
-from paramalloc.report.lr_find_figure import draw_lr_find
-from paramalloc.report.overfit_figure import draw_overfit
-from paramalloc.report.sanity_figures import draw_sanity_figures
-from paramalloc.report.style import looks, style
+from paramalloc.report.figures.lr_find import draw_lr_find
+from paramalloc.report.figures.overfit import draw_overfit
+from paramalloc.report.figures.sanity import draw_sanity_figures
+from paramalloc.report.figures.style import looks, style
 from paramalloc.results import ResultsFolder
 
 RATES = [10 ** (decade / 4) for decade in range(-20, -3)]

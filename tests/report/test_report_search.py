@@ -11,11 +11,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from paramalloc.proposals import Proposal, as_json
-from paramalloc.report.figures import make_figures
+from paramalloc.report.figures.gallery import make_figures
+from paramalloc.report.figures.style import style
 from paramalloc.report.load import SweepResults, load_results
 from paramalloc.report.results_page import render_everything
 from paramalloc.report.search import Found, hypervolume, rounds, searched
-from paramalloc.report.style import style
 from paramalloc.report.variants import variant_results
 from paramalloc.results import RANKING
 from tests.report.conftest import BYTES_PER_TOKEN, make_sweep

@@ -7,7 +7,7 @@ from typing import Any
 
 from paramalloc.report.load import load_results
 from paramalloc.report.results_page import render_results
-from paramalloc.report.smallbench import smallbench_section
+from paramalloc.report.sections.smallbench import smallbench_section
 from paramalloc.report.variants import variant_results
 from paramalloc.results import FINALISTS, RANKING
 

@@ -9,8 +9,8 @@ import pytest
 
 from paramalloc.data.manifest import length_summary
 from paramalloc.files import write_json
-from paramalloc.report.style import style
-from paramalloc.report.token_lengths_figure import draw_token_lengths, write_token_lengths
+from paramalloc.report.figures.style import style
+from paramalloc.report.figures.token_lengths import draw_token_lengths, write_token_lengths
 from paramalloc.results import ResultsFolder
 
 LENGTHS = {"train": {3: 1, 40: 10, 100: 25, 5000: 4}, "dev": {60: 2}, "test": {1: 1, 700: 1}}

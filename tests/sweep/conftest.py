@@ -13,7 +13,7 @@ import ray
 
 from paramalloc.config import SweepConfig
 from paramalloc.data.prepare import prepare
-from paramalloc.sweep.work import make_sweep_data
+from paramalloc.sweep.trials.work import make_sweep_data
 from paramalloc.sweep_file import check_sweep
 from tests.sweep.played import PlayedSweep
 from tests.sweep.tiny import tiny_with
@@ -29,7 +29,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _coarse_figures() -> Iterator[None]:
     """Sweeps that run here leave reports: their pictures may be small, tests/report looks at full ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("paramalloc.report.style.DPI", 50)
+        patch.setattr("paramalloc.report.figures.style.DPI", 50)
         yield
 
 

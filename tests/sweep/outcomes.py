@@ -7,7 +7,7 @@ from typing import Any
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import MEASURED_FIELDS, ResultsFolder
 
-MEASURE_ALONE = "paramalloc.sweep.stages.measure_alone"
+MEASURE_ALONE = "paramalloc.sweep.runbook.stages.measure_alone"
 
 
 def not_measured(runs: dict[str, Any], *_: Any) -> dict[str, dict[str, Any]]:

@@ -14,9 +14,9 @@ from paramalloc.plan import make_plan
 from paramalloc.results import RANKING, ResultsFolder
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.stopping import rule_for
-from paramalloc.sweep.tasks import ranking_tasks
-from paramalloc.sweep.work import SweepData
+from paramalloc.sweep.rules.stopping import rule_for
+from paramalloc.sweep.trials.tasks import ranking_tasks
+from paramalloc.sweep.trials.work import SweepData
 from tests.sweep.tiny import STARTED, VERSIONS
 
 FAILED = {"kind": "failed", "error": "ValueError: no", "place": "loop.py:7 in step", "traceback": "Traceback: no"}

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from paramalloc.sweep.asha import RungKill, SuccessiveHalving, halving_rungs
+from paramalloc.sweep.rules.asha import RungKill, SuccessiveHalving, halving_rungs
 
 RUNGS = (200, 600)
 GRID = range(100, 1000, 100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paramalloc.sweep.attempts import lost_seconds
+from paramalloc.sweep.trials.attempts import lost_seconds
 
 POINTS = [(100.0, 1_000), (110.0, 2_000), (130.0, 3_000)]  # seconds, tokens
 

@@ -10,8 +10,8 @@ import pytest
 
 from paramalloc.config import FinalistsConfig
 from paramalloc.statistics.noise import SeedNoise
-from paramalloc.sweep.audit import audit_row, is_audited, to_audit
-from paramalloc.sweep.noise_stage import known_noise, noise_row
+from paramalloc.sweep.runbook.audit import audit_row, is_audited, to_audit
+from paramalloc.sweep.runbook.noise_stage import known_noise, noise_row
 
 RULES = FinalistsConfig()
 

@@ -24,10 +24,10 @@ from paramalloc.sweep.display import plain_line
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.outlook import Outlook, look_ahead
 from paramalloc.sweep.recorder import StageRecorder
+from paramalloc.sweep.rules.stopping import NeverStop
 from paramalloc.sweep.stopped import BudgetReachedError
-from paramalloc.sweep.stopping import NeverStop
-from paramalloc.sweep.tasks import TrialTask, finalist_tasks, ranking_tasks
-from paramalloc.sweep.work import SweepData, make_sweep_data
+from paramalloc.sweep.trials.tasks import TrialTask, finalist_tasks, ranking_tasks
+from paramalloc.sweep.trials.work import SweepData, make_sweep_data
 from tests.sweep.tiny import STARTED, VERSIONS
 
 USD = st.floats(0, 100)

@@ -22,10 +22,10 @@ from paramalloc.sweep import budget, side_jobs
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.sanity_stage import check_sanity
+from paramalloc.sweep.runbook.sanity_stage import check_sanity
 from paramalloc.sweep.session import Session
 from paramalloc.sweep.stopped import EXIT_BUDGET_REACHED, BudgetReachedError
-from paramalloc.sweep.work import make_sweep_data
+from paramalloc.sweep.trials.work import make_sweep_data
 from tests.sweep.outcomes import numbers
 
 SMALL: dict[str, Any] = {

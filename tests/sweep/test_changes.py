@@ -8,7 +8,7 @@ import pytest
 
 from paramalloc.config import SweepConfig
 from paramalloc.sweep.changes import compare
-from paramalloc.sweep.decisions import in_force
+from paramalloc.sweep.runbook.decisions import in_force
 from paramalloc.sweep_file import check_sweep
 
 EXPERIMENTS = [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}]

@@ -18,7 +18,7 @@ from paramalloc.plan import make_plan
 from paramalloc.results import FINALISTS, RANKING, SANITY, ResultsFolder
 from paramalloc.sweep.journal import SUMMARY_SECONDS, Journal
 from paramalloc.sweep.outlook import Outlook, finalist_reserve, look_ahead
-from paramalloc.sweep.trial_state import TrialState
+from paramalloc.sweep.trials.state import TrialState
 
 SCHEMA = Path(cost.__file__).with_name("cost_summary.schema.json")
 

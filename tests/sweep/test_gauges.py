@@ -21,13 +21,13 @@ import cluster
 from cost import ledger
 from paramalloc.config import CostConfig, SweepConfig
 from paramalloc.results import FINISHED, KILLED, RANKING, ResultsFolder
-from paramalloc.sweep import nodes
 from paramalloc.sweep.display import running_total
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.gauges import GAUGES, STATES, Reading, burn_usd_per_hour, readings
 from paramalloc.sweep.journal import TRIAL_LOST, Journal
+from paramalloc.sweep.machines import nodes
 from paramalloc.sweep.outlook import Outlook
-from paramalloc.sweep.trial_state import RUNNING, WAITING, TrialState
+from paramalloc.sweep.trials.state import RUNNING, WAITING, TrialState
 
 DASHBOARD = Path(cluster.__file__).with_name("grafana.json")
 PATIENCE_SECONDS = 60

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from paramalloc.sweep.kill_rule import Kill, KillRule
+from paramalloc.sweep.rules.kill_rule import Kill, KillRule
 
 INTERVAL = 250
 FOLLOWERS = ("a", "b", "c", "ahead", "close", "comeback", "late", "odd", "t")

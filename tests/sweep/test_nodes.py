@@ -15,9 +15,9 @@ from cost import ledger, summarize
 from paramalloc.config import CostConfig
 from paramalloc.files import read_jsonl
 from paramalloc.results import ResultsFolder
-from paramalloc.sweep import nodes as nodes_module
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.nodes import DRAINED, GIVEN_BACK, Node, NodeWatch, shortage
+from paramalloc.sweep.machines import nodes as nodes_module
+from paramalloc.sweep.machines.nodes import DRAINED, GIVEN_BACK, Node, NodeWatch, shortage
 
 HEAD = Node("h" * 56, True, 0.0, 0.0)
 UNEXPECTED = NodeDeathInfo.Reason.Value("UNEXPECTED_TERMINATION")

@@ -16,10 +16,10 @@ from cost.sources import PriceUnavailableError
 from paramalloc.config import CostConfig
 from paramalloc.files import read_jsonl
 from paramalloc.results import ResultsFolder
-from paramalloc.sweep import price_watch
 from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.nodes import Node, NodeWatch
-from paramalloc.sweep.price_watch import PriceWatch
+from paramalloc.sweep.machines import price_watch
+from paramalloc.sweep.machines.nodes import Node, NodeWatch
+from paramalloc.sweep.machines.price_watch import PriceWatch
 
 from cluster.notice import NodeRecord  # isort: skip
 

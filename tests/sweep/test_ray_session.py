@@ -12,7 +12,7 @@ import ray
 
 from benchmarks.local_cluster import LocalCluster
 from paramalloc.config import ResourcesConfig
-from paramalloc.sweep.ray_session import Cluster, _require_listener, autoscaler_brings_gpus
+from paramalloc.sweep.machines.ray_session import Cluster, _require_listener, autoscaler_brings_gpus
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def test_the_message_names_the_address_and_what_to_do(closed_port: int) -> None:
     """In a process of its own, which has no Ray yet."""
     script = (
         "from paramalloc.errors import UserError\n"
-        "from paramalloc.sweep.ray_session import ray_session\n"
+        "from paramalloc.sweep.machines.ray_session import ray_session\n"
         "try:\n    ray_session(False).__enter__()\n"
         "except UserError as error:\n    print(error)\n"
     )

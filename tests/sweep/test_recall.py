@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cluster.notice import Notice, write_notice
-from paramalloc.sweep import recall as recall_module
-from paramalloc.sweep.recall import STOP_REASON, Recall, forget, request_stop
+from paramalloc.sweep.trials import recall as recall_module
+from paramalloc.sweep.trials.recall import STOP_REASON, Recall, forget, request_stop
 
 PATIENCE_SECONDS = 30
 
@@ -58,7 +58,7 @@ def test_a_trial_hears_its_own_driver_and_no_other(
 SUPERSEDED = """
 import sys, time
 import ray
-from paramalloc.sweep.recall import Recall
+from paramalloc.sweep.trials.recall import Recall
 ray.init(address=sys.argv[1], log_to_driver=False)
 with Recall("s", "ranking/b"):
     print("began", flush=True)

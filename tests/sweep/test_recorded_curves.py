@@ -10,7 +10,7 @@ import pytest
 from paramalloc.errors import UserError
 from paramalloc.files import write_json, write_jsonl
 from paramalloc.results import AUDIT, JUDGED_BY, RANKING, SCHEMA_VERSION, ResultsFolder
-from paramalloc.sweep.recorded_curves import Recording, TokenScale, read_recording
+from paramalloc.sweep.rules.recorded_curves import Recording, TokenScale, read_recording
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.played_trials import row
 from paramalloc.files import append_jsonl, read_jsonl
 from paramalloc.results import RANKING
-from paramalloc.sweep.attempts import MAX_DEATHS
+from paramalloc.sweep.trials.attempts import MAX_DEATHS
 from tests.sweep.played import FAILED, POINTS, PlayedSweep, play
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from paramalloc.sweep.asha import SuccessiveHalving
-from paramalloc.sweep.kill_rule import KillRule
-from paramalloc.sweep.recorded_curves import RecordedRun, Recording
-from paramalloc.sweep.replay import draw_arms, judge, replay, run_through
-from paramalloc.sweep.stopping import NeverStop
+from paramalloc.sweep.rules.asha import SuccessiveHalving
+from paramalloc.sweep.rules.kill_rule import KillRule
+from paramalloc.sweep.rules.recorded_curves import RecordedRun, Recording
+from paramalloc.sweep.rules.replay import draw_arms, judge, replay, run_through
+from paramalloc.sweep.rules.stopping import NeverStop
 
 
 def arm(name: str, *ppls: float, interval: int = 10) -> RecordedRun:

@@ -17,8 +17,8 @@ from paramalloc.plan import Plan, make_plan
 from paramalloc.results import AUDIT, FINALISTS, NOISE, ResultsFolder
 from paramalloc.statistics.noise import SeedNoise
 from paramalloc.sweep.outlook import reserve
-from paramalloc.sweep.runbook import choose_finalists, stage_winner
-from paramalloc.sweep.selection import RankedRun
+from paramalloc.sweep.runbook.finalists import choose_finalists, stage_winner
+from paramalloc.sweep.runbook.selection import RankedRun
 from paramalloc.sweep_file import check_sweep
 from tests.sweep.outcomes import numbers
 from tests.sweep.test_end_to_end import run

@@ -9,9 +9,9 @@ from paramalloc.files import read_json, read_jsonl
 from paramalloc.plan import make_plan
 from paramalloc.results import TrialFolder
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.same_run import take_over
-from paramalloc.sweep.stopping import NeverStop
-from paramalloc.sweep.tasks import ranking_tasks
+from paramalloc.sweep.rules.stopping import NeverStop
+from paramalloc.sweep.runbook.same_run import take_over
+from paramalloc.sweep.trials.tasks import ranking_tasks
 from tests.sweep.played import PlayedSweep, play
 from tests.sweep.tiny import VERSIONS
 

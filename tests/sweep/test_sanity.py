@@ -11,7 +11,7 @@ from paramalloc.errors import UserError
 from paramalloc.files import append_jsonl, atomic_write, write_json
 from paramalloc.plan import Plan, make_plan
 from paramalloc.results import ResultsFolder
-from paramalloc.sweep.sanity import Check, checks, passed, rate_decisions, rate_warning, suggested_rates
+from paramalloc.sweep.runbook.sanity import Check, checks, passed, rate_decisions, rate_warning, suggested_rates
 from paramalloc.sweep_file import check_sweep
 
 WIDE = {"name": "wide", "glu_expansion": 4.0}

@@ -19,11 +19,11 @@ from paramalloc.plan import make_plan
 from paramalloc.proposals import Proposal, make_proposals, proposals_in
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
 from paramalloc.sweep.changes import compare
-from paramalloc.sweep.decisions import PROMOTE
-from paramalloc.sweep.optuna_search import Told, propose
 from paramalloc.sweep.outlook import reserve
-from paramalloc.sweep.plan_so_far import plan_so_far
-from paramalloc.sweep.search_stage import next_round, results_so_far
+from paramalloc.sweep.runbook.decisions import PROMOTE
+from paramalloc.sweep.runbook.optuna_search import Told, propose
+from paramalloc.sweep.runbook.plan_so_far import plan_so_far
+from paramalloc.sweep.runbook.search_stage import next_round, results_so_far
 from paramalloc.sweep_file import check_sweep, dump_sweep
 from tests.sweep.outcomes import numbers
 from tests.sweep.test_end_to_end import run

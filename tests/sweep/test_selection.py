@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paramalloc.config import FinalistsConfig
-from paramalloc.sweep.selection import SeedScore, decide, promote
+from paramalloc.sweep.runbook.selection import SeedScore, decide, promote
 
 RULES = FinalistsConfig()
 

@@ -12,9 +12,9 @@ import pytest
 from paramalloc.config import FinalistsConfig
 from paramalloc.statistics.comparison import BETTER, compare_all
 from paramalloc.statistics.noise import seed_noise
-from paramalloc.sweep import selection
-from paramalloc.sweep.kill_rule import KillRule
-from paramalloc.sweep.selection import SeedScore, Verdict, decide, promote
+from paramalloc.sweep.rules.kill_rule import KillRule
+from paramalloc.sweep.runbook import selection
+from paramalloc.sweep.runbook.selection import SeedScore, Verdict, decide, promote
 
 SWEEPS = 2_000
 RANKING_NOISE, NOISE, SEED_EFFECT = 0.006, 0.004, 0.02  # of log-perplexity: of a run, and of a seed on all alike

@@ -14,8 +14,8 @@ import pytest
 from paramalloc.config import EvaluationConfig, ResourcesConfig
 from paramalloc.errors import UserError
 from paramalloc.sweep import side_jobs
-from paramalloc.sweep.ray_session import Cluster
-from paramalloc.sweep.sanity import Check
+from paramalloc.sweep.machines.ray_session import Cluster
+from paramalloc.sweep.runbook.sanity import Check
 from paramalloc.sweep.side_jobs import MAX_LOST_WORKERS, brief, measure_alone, run_checks
 from paramalloc.sweep.stopped import BudgetReachedError
 

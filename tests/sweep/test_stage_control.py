@@ -9,7 +9,7 @@ import pytest
 
 from cluster import Notice
 from paramalloc.sweep.budget import BudgetGuard
-from paramalloc.sweep.nodes import Node, NodeWatch
+from paramalloc.sweep.machines.nodes import Node, NodeWatch
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.stage_control import GRACE_SECONDS, StageControl
 from paramalloc.sweep.watchdog import Watchdog

@@ -10,9 +10,9 @@ import pytest
 from paramalloc.config import SweepConfig
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import AUDIT, RANKING, ResultsFolder
-from paramalloc.sweep.asha import SuccessiveHalving
-from paramalloc.sweep.kill_rule import KillRule
-from paramalloc.sweep.stopping import NeverStop, rule_for
+from paramalloc.sweep.rules.asha import SuccessiveHalving
+from paramalloc.sweep.rules.kill_rule import KillRule
+from paramalloc.sweep.rules.stopping import NeverStop, rule_for
 from tests.sweep.played import PlayedSweep, play
 from tests.sweep.test_end_to_end import run
 from tests.sweep.tiny import TINY

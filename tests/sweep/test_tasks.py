@@ -6,7 +6,7 @@ from typing import Any
 
 from paramalloc.plan import Plan, make_plan
 from paramalloc.results import NOISE
-from paramalloc.sweep.tasks import audit_task, baseline_of, finalist_tasks, noise_tasks, ranking_tasks
+from paramalloc.sweep.trials.tasks import audit_task, baseline_of, finalist_tasks, noise_tasks, ranking_tasks
 from paramalloc.sweep_file import check_sweep
 from tests.sweep.tiny import TINY, tiny_with
 

@@ -16,8 +16,8 @@ from paramalloc.config import SweepConfig
 from paramalloc.data.prepare import prepare
 from paramalloc.numerics import Numerics
 from paramalloc.plan import make_plan
-from paramalloc.sweep.tasks import TrialTask, ranking_tasks
-from paramalloc.sweep.work import EVALUATION_SHARE, SweepData, make_sweep_data, run_trial
+from paramalloc.sweep.trials.tasks import TrialTask, ranking_tasks
+from paramalloc.sweep.trials.work import EVALUATION_SHARE, SweepData, make_sweep_data, run_trial
 from paramalloc.training.checkpoint import CheckpointStore
 
 CPU = Numerics(torch.device("cpu"), "fp32")

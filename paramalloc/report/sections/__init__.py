@@ -1,0 +1,1 @@
+"""The sections of REPORT.md and of the page with all results, one file each."""

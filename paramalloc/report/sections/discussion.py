@@ -1,0 +1,105 @@
+"""The report's discussion: what the numbers add up to, in a few sentences that are computed from them.
+
+Always holds: a sentence is there only where its numbers are; what seeds cannot tell is said to be open.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from paramalloc.report.blocks import bullets
+from paramalloc.report.formats import count_of, listed, percent, sentence, significant
+from paramalloc.report.kills import killed_trials
+from paramalloc.report.load import SweepResults
+from paramalloc.report.sections.budgets import at_equal_budgets, finalist_runs
+from paramalloc.report.variants import VariantResult
+from paramalloc.results import JUDGED_BY
+from paramalloc.statistics.comparison import AdditiveFit, Effect
+from paramalloc.statistics.noise import POWER, SeedNoise, minimum_detectable_effect
+
+
+def discussion(results: SweepResults, variants: list[VariantResult]) -> list[str]:
+    """Heading and sentences; nothing before there is a verdict."""
+    if not results.decided("winner"):
+        return []
+    said = [
+        *_noise(variants),
+        *_chances(results),
+        *_equal_flops(results, variants),
+        *_speed(variants),
+        *_kills(results),
+    ]
+    return ["## Discussion", bullets(said)] if said else []
+
+
+def finalist_fit(variants: list[VariantResult]) -> AdditiveFit:
+    """The finalists' log-perplexities taken apart into variant, seed and noise."""
+    return AdditiveFit(
+        {
+            variant.name: {run.metrics["seed"]: math.log(run.metrics[JUDGED_BY]) for run in variant.finished_finals}
+            for variant in variants
+        }
+    )
+
+
+def _noise(variants: list[VariantResult]) -> Iterator[str]:
+    fit = finalist_fit(variants)
+    seeds = min((len(v.finished_finals) for v in variants if v.finished_finals), default=0)
+    challengers = sum(bool(v.finished_finals) and not v.is_baseline for v in variants)
+    if fit.seed_sd and seeds and challengers:
+        least = minimum_detectable_effect(SeedNoise(fit.seed_sd, fit.df), seeds, challengers)
+        yield (
+            f"The same variant's perplexity varies by {percent(fit.seed_sd)} from seed to seed (sd, "
+            f"{count_of(fit.df, 'degree')} of freedom). With {count_of(seeds, 'seed')} a true improvement has to be "
+            f"about {percent(least, 0)} to be found in {percent(POWER, 0)} of such sweeps; a smaller one is more "
+            "easily missed."
+        )
+
+
+def _chances(results: SweepResults) -> Iterator[str]:
+    winner = results.decided("winner")
+    chances = (winner or {}).get("probability_best")
+    if chances:
+        ranked = sorted(chances, key=lambda name: -chances[name])
+        shares = listed([f"{name} {percent(chances[name], 0)}" for name in ranked])
+        yield f"Chance of having the lowest true perplexity, given these scores: {shares}."
+
+
+def _equal_flops(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
+    """Whether the challengers' order would be another if every run were given the same training FLOPs."""
+    by_name = {one.budget.name: one.effects for one in at_equal_budgets(results, finalist_runs(variants))}
+    at_flops, at_tokens = by_name.get("FLOPs"), by_name.get("tokens")
+    if not at_flops or not at_tokens:
+        return
+    same = _order(at_flops) == _order(at_tokens)
+    best = max(at_flops.values(), key=lambda effect: effect.improvement)
+    yield (
+        f"At equal training FLOPs instead of equal tokens the order {'is the same' if same else 'changes'}: the best "
+        f"challenger, {best.variant}, then has {percent(abs(best.improvement))} "
+        f"{'lower' if best.improvement >= 0 else 'higher'} perplexity than the baseline (on a slice of dev)."
+    )
+
+
+def _order(effects: Mapping[str, Effect]) -> list[str]:
+    """All variants, the best first; the baseline is the nameless one."""
+    gains = {"": 0.0} | {name: effect.improvement for name, effect in effects.items()}
+    return sorted(gains, key=lambda name: -gains[name])
+
+
+def _speed(variants: list[VariantResult]) -> Iterator[str]:
+    timed = [(*v.latency_ms, v) for v in variants if v.latency_ms and v.finished_finals]
+    if len(timed) > 1:
+        (length, fast, first), (_, slow, last) = (pick(timed, key=lambda item: item[1]) for pick in (min, max))
+        yield (
+            f"Of the finalists {first.name} is the fastest, with {significant(fast, 3)} ms for {length} tokens "
+            f"against the {significant(slow, 3)} ms of {last.name} ({count_of(first.plan['n_layers'], 'layer')} "
+            f"against {last.plan['n_layers']})."
+        )
+
+
+def _kills(results: SweepResults) -> Iterator[str]:
+    audited = [kill for kill in killed_trials(results) if kill.audit]
+    for kill in audited:
+        assert kill.audit is not None
+        yield sentence(kill.audit["text"])

@@ -1,0 +1,59 @@
+"""What is known of a trial when it begins, its config.yaml, and when it has ended, its outcome.
+
+Always holds: in config.yaml the variant's knobs stand at the top, what belongs to this one run of it under `run`; a
+trial that an earlier driver has run and not closed is closed with what that one wrote there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from paramalloc.plan import Plan
+from paramalloc.results import TrialFolder
+from paramalloc.sweep.journal import Spent
+from paramalloc.sweep.trials.metrics import Outcome
+from paramalloc.sweep.trials.state import TrialState
+from paramalloc.sweep.trials.tasks import TrialTask
+
+
+def trial_settings(
+    plan: Plan, task: TrialTask, tokenizer_hash: str, versions: dict[str, str | None]
+) -> dict[str, Any]:
+    """The content of config.yaml before it is known where the trial runs."""
+    run = {
+        "sweep": plan.config.name,
+        "stage": task.stage,
+        "trial": task.name,
+        "seed": task.seed,
+        "learning_rate": task.run.learning_rate,
+        "tokens": task.budget_tokens,
+        "tokenizer_hash": tokenizer_hash,
+        **versions,
+    }
+    return plan[task.variant].variant.model_dump(mode="json") | {"run": run}
+
+
+def outcome_of(trial: TrialState, status: str, tokens: int, spent: Spent) -> Outcome:
+    """How a trial ended, from what the driver knows of it and what its attempts took."""
+    device = trial.started or _ran_on(trial.folder)
+    return Outcome(
+        status=status,
+        tokens=tokens,
+        last_evaluation=trial.rows[-1] if trial.rows else None,
+        finished=trial.finished,
+        device=device.get("device"),
+        precision=device.get("precision"),
+        wall_seconds=spent.wall_seconds,
+        lost_seconds=spent.lost_seconds,
+        preemptions=spent.preemptions,
+        cost_usd=spent.cost_usd,
+    )
+
+
+def _ran_on(folder: TrialFolder) -> dict[str, Any]:
+    """Device and precision of a trial that an earlier driver has run and not closed; empty if there is none."""
+    if not folder.config.exists():
+        return {}
+    return dict(yaml.safe_load(folder.config.read_text(encoding="utf-8"))["run"])
