@@ -118,7 +118,7 @@ def _rule(name: str, contest: Contest) -> StoppingRule:
         baseline_of = dict.fromkeys(names[1:], names[0])
         return KillRule(baseline_of, ranking.kill_rule.margin_ppl, ranking.kill_rule.window_tokens)
     if name == "asha":
-        rungs, keep = halving_rungs(ranking.tokens, REDUCTION), contest.config.finalists.count
+        rungs, keep = halving_rungs(ranking.tokens, REDUCTION), contest.config.most_promoted + 1
         return SuccessiveHalving(names, rungs, keep=keep, protected=names[:1])
     return NeverStop()
 

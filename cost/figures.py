@@ -62,12 +62,11 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One variant: what all its trials cost, its bits per byte and, where known, their standard error."""
+    """One variant: what all its trials cost, and its bits per byte."""
 
     variant: str
     usd: float
     bpb: float
-    bpb_error: float | None = None
 
 
 def png(figure: Figure) -> bytes:
@@ -153,7 +152,7 @@ def dollars_against_bpb(points: Sequence[Point], baseline: str | None = None) ->
         for rank, point in enumerate(points):
             colour = "black" if point.variant == baseline else _LINES[rank % len(_LINES)][0]
             marker = "o" if point.variant == baseline else _MARKERS[rank % len(_MARKERS)]
-            axes.errorbar(point.usd, point.bpb, yerr=point.bpb_error, color=colour, marker=marker, ms=4.5, capsize=2)
+            axes.plot(point.usd, point.bpb, color=colour, marker=marker, markersize=4.5)
             right = point.usd > 0.6 * dearest  # its name goes to its left, so that it stays inside
             place: dict[str, Any] = {"xytext": (-5, 4) if right else (5, 4), "ha": "right" if right else "left"}
             axes.annotate(point.variant, (point.usd, point.bpb), **_NOTE, **place)

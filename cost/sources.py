@@ -27,8 +27,9 @@ PRICE_LIST_REGION = "us-east-1"  # one of the few that serve the price list, whi
 _LINUX = "Linux/UNIX"
 _LONG_MESSAGE = 200
 _PASSING = frozenset(
-    "RequestLimitExceeded Throttling ThrottlingException RequestThrottled TooManyRequestsException RequestTimeout "
-    "InternalError InternalFailure InternalErrorException ServiceUnavailable Unavailable".split()
+    "RequestLimitExceeded RequestThrottled RequestThrottledException RequestTimeout Throttling ThrottlingException "
+    "ThrottledException EC2ThrottledException TooManyRequestsException InternalError InternalFailure "
+    "InternalErrorException ServiceUnavailable Unavailable".split()
 )
 Answer = TypeVar("Answer")
 

@@ -8,7 +8,7 @@ known price; `unpriced_node_seconds` says what dollars leave out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -77,7 +77,7 @@ def summarize(
         "unpriced_node_seconds": total["unpriced_node_seconds"],
         "by_use": _by_use(lines),
         "by_stage": _by_field("stage", lines),
-        "by_variant": _by_field("variant", lines),
+        "by_variant": _by_variant(bill, lines, tokens),
         "by_trial": by_trial,
         "by_node": node_lines(bill, nodes),
         "savings": savings_of(bill, tokens, budget_tokens),
@@ -116,6 +116,21 @@ def _by_field(field: str, lines: Mapping[Line, Units]) -> list[Json]:
     return [{field: name, **units.json()} for name, units in totals.items()]
 
 
+def _by_variant(bill: Bill, lines: Mapping[Line, Units], tokens: Mapping[TrialName, int]) -> list[Json]:
+    exact = total_by((charge.trial.variant, charge.amount) for charge in bill.charges if charge.trial)
+    counts: dict[str, list[int | None]] = {}
+    for trial in bill.trials:
+        counts.setdefault(trial.variant, []).append(tokens.get((trial.stage, trial.trial)))
+    return [
+        {
+            **line,
+            "tokens": _sum_of_known(counts[line["variant"]]),
+            "usd_per_million_tokens": _usd_per_million(exact[line["variant"]], counts[line["variant"]]),
+        }
+        for line in _by_field("variant", lines)
+    ]
+
+
 def _by_trial(
     bill: Bill, lines: Mapping[Line, Units], tokens: Mapping[TrialName, int], budget_tokens: Mapping[TrialName, int]
 ) -> list[Json]:
@@ -139,13 +154,18 @@ def _by_trial(
     return found
 
 
-def _usd_per_million(exact: Amount, tokens: Iterable[int | None]) -> float | None:
-    """Dollars per 1M tokens; null where a count is missing, none was trained or a price is unknown."""
-    counts = list(tokens)
+def _sum_of_known(counts: Sequence[int | None]) -> int | None:
+    """Null where one is missing."""
     known = [count for count in counts if count is not None]
-    if len(known) < len(counts) or not sum(known) or exact.unpriced_seconds:
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _usd_per_million(exact: Amount, tokens: Sequence[int | None]) -> float | None:
+    """Dollars per 1M tokens; null where a count is missing, none was trained or a price is unknown."""
+    trained = _sum_of_known(tokens)
+    if not trained or exact.unpriced_seconds:
         return None
-    return round(float(exact.usd * 1_000_000 / sum(known)), 6)
+    return round(float(exact.usd * 1_000_000 / trained), 6)
 
 
 def _unplaced(bill: Bill) -> list[str]:

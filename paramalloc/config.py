@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from paramalloc.results import RANKING, RESERVED
 from paramalloc.sections import (
+    EXTRA_CONTENDERS,
     CostConfig,
     DataConfig,
     EvaluationConfig,
@@ -162,6 +163,11 @@ class SweepConfig(Section):
     telemetry: TelemetryConfig = TelemetryConfig()
     resources: ResourcesConfig = ResourcesConfig()
     cost: CostConfig = CostConfig()
+
+    @property
+    def most_promoted(self) -> int:
+        """Challengers that the last ranking may send to the final: a known noise admits some more."""
+        return self.finalists.count + (EXTRA_CONTENDERS if self.ranking.noise_seeds else 0)
 
     @model_validator(mode="after")
     def _stages_or_experiments(self) -> SweepConfig:

@@ -167,7 +167,7 @@ def forecast_as_json(found: Forecast) -> dict[str, Any]:
 
 def ranking_work(plan: Plan) -> tuple[Work, Work]:
     """The least and the most that all rankings train, with the noise calibration before and the audit after them."""
-    stages = [_stage_work(stage, plan.config.ranking) for stage in plan.stages]
+    stages = [_stage_work(stage, plan.config.ranking, _is_taken_over(stage, plan)) for stage in plan.stages]
     seeds = set(plan.config.ranking.noise_seeds)
     once = seeds - set(plan.config.finalists.seeds) if rates_tried(plan.baseline) == 1 else seeds
     runs = ((plan.baseline.ranking, seeds), (plan.baseline.final, once))
@@ -181,19 +181,27 @@ def ranking_work(plan: Plan) -> tuple[Work, Work]:
     )
 
 
-def _stage_work(stage: StagePlan, ranking: RankingConfig) -> tuple[Work, Work]:
-    """One ranking: at least the baseline and one challenger run to their ends, the others as short as may be."""
+def _is_taken_over(stage: StagePlan, plan: Plan) -> bool:
+    """Whether the stage's baseline is what the stage is built on, and so has been trained already."""
+    return stage.built_on is not None and stage.baseline.variant.is_as(plan[stage.built_on].variant)
+
+
+def _stage_work(stage: StagePlan, ranking: RankingConfig, baseline_is_there: bool) -> tuple[Work, Work]:
+    """One ranking: at least the baseline, unless it is there, and one challenger run to their ends.
+
+    The others run as short as may be.
+    """
     whole = {item.name: _work(item.ranking, rates_tried(item)) for item in stage.variants}
     most = _sum_of(whole.values())
+    baseline = [] if baseline_is_there else [whole[stage.baseline.name]]
     if ranking.stop == "none":
-        return most, most
+        return _sum_of([*baseline, *(whole[item.name] for item in stage.variants[1:])]), most
     shortest = ranking.kill_rule.window_tokens
     if ranking.stop == "asha":
         shortest = halving_rungs(ranking.tokens, REDUCTION)[0]
     challengers = sorted(stage.variants[1:], key=lambda item: whole[item.name].flops)
     killed = [_work(item.ranking, rates_tried(item), shortest) for item in challengers[1:]]
-    full = [whole[item.name] for item in (stage.baseline, *challengers[:1])]
-    return _sum_of([*full, *killed]), most
+    return _sum_of([*baseline, *(whole[item.name] for item in challengers[:1]), *killed]), most
 
 
 def final_work(plan: Plan) -> tuple[Work, Work]:

@@ -18,7 +18,6 @@ from paramalloc.data.corpus import open_corpus
 from paramalloc.data.prepare import cached
 from paramalloc.errors import UserError
 from paramalloc.proposals import Proposal, with_proposals
-from paramalloc.sections import EXTRA_CONTENDERS
 from paramalloc.training.run import Budget
 
 FEW_STEPS = 200
@@ -82,8 +81,7 @@ class Plan:
     @property
     def most_challengers(self) -> int:
         """As many finalists as there may be beside the baseline: winners of stages, and others of the last one."""
-        chosen = self.config.finalists.count + (EXTRA_CONTENDERS if self.config.ranking.noise_seeds else 0)
-        return min(len(self.variants) - 1 + self.to_come, len(self.stages) - 1 + chosen)
+        return min(len(self.variants) - 1 + self.to_come, len(self.stages) - 1 + self.config.most_promoted)
 
     def __getitem__(self, name: str) -> VariantPlan:
         return self._by_name[name]

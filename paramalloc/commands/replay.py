@@ -108,7 +108,7 @@ def _take_defaults(options: argparse.Namespace) -> int:
     for name in ("margin_ppl", "window_tokens"):
         if getattr(options, name) is None:
             setattr(options, name, getattr(rule, name))
-    return config.finalists.count if config else 1
+    return config.most_promoted + 1 if config else 1
 
 
 def _rules(options: argparse.Namespace, keep: int) -> dict[str, RuleOf]:

@@ -41,7 +41,7 @@ class KilledTrial:
 
 
 def killed_trials(results: SweepResults) -> list[KilledTrial]:
-    """Every kill by the margin, in the order they were decided."""
+    """Every kill by a rule, in the order they were decided."""
     trials = {(trial.stage, trial.name): trial for trial in results.trials}
     audits = {(row["of_stage"], row["trial"]): row for row in results.decisions if row["decision"] == AUDIT}
     return [

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 
-from paramalloc.errors import UserError
 from paramalloc.files import atomic_write
 from paramalloc.report.figures.gallery import curve_figures
 from paramalloc.report.figures.style import save_svg, style
@@ -83,8 +82,10 @@ def write_live_page(folder: ResultsFolder, running: bool) -> None:
 def _try_to_write(folder: ResultsFolder, running: bool) -> None:
     try:
         write_live_page(folder, running)
-    except (UserError, OSError):
-        return  # a file in the making, a full disk: the sweep has its own word for it
+    except Exception:
+        # A file in the making, a full disk, a figure that does not work out: the sweep goes on without a page,
+        # and has its own word for what is wrong; its report at the end does not hold anything back.
+        return
 
 
 def _standing(results: SweepResults) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
+from tests.chaos.figures import Recovery
 from tests.chaos.scene import Struck
 from tests.sweep.outcomes import numbers
 
@@ -77,6 +78,13 @@ def losses_untold(events: list[dict[str, Any]], struck: list[Struck]) -> Iterato
         for node in blow.nodes:
             if seen and not {node} <= told & billed:
                 yield f"{blow.kind} of node {node[:8]} is no event"
+
+
+def lost_with_notice(recovered: list[Recovery]) -> Iterator[str]:
+    """A trial that had time to save loses nothing."""
+    for one in recovered:
+        if one.noticed and one.lost_tokens:
+            yield f"{one.trial} lost {one.lost_tokens} tokens to {one.kind}, of which it had notice"
 
 
 def bill_problems(bill: dict[str, Any]) -> Iterator[str]:

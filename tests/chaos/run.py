@@ -18,7 +18,7 @@ from paramalloc.files import read_jsonl
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep_file import dump_sweep
 from tests.chaos import faults
-from tests.chaos.checks import problems
+from tests.chaos.checks import lost_with_notice, problems
 from tests.chaos.figures import RunFigures, recoveries
 from tests.chaos.nodes import Machines
 from tests.chaos.plan import STORED, Fault, Plan
@@ -58,7 +58,8 @@ def run_plan(
             found.append(f"the driver ended with {scene.codes}: {scene.driver.log.read_text()[-3000:]}")
         elif undisturbed is not None:
             found += problems(scene.folder, undisturbed, scene.struck)
-        events = read_jsonl(scene.folder.events)
+        recovered = recoveries(read_jsonl(scene.folder.events), scene.struck)
+        found += lost_with_notice(recovered)
         if found:
             shutil.copytree(place, place.with_name(f"{place.name}-failed"))
     return RunFigures(
@@ -67,7 +68,7 @@ def run_plan(
         seconds=round(seconds, 1),
         drivers=len(scene.codes),
         nodes_lost=sum(len(blow.nodes) for blow in scene.struck),
-        recoveries=recoveries(events, scene.struck),
+        recoveries=recovered,
         problems=found,
     )
 

@@ -7,7 +7,15 @@ from typing import Any
 
 from paramalloc.files import append_jsonl, atomic_write
 from paramalloc.results import RANKING, ResultsFolder
-from tests.chaos.checks import bill_problems, differences, doubled, left_behind, losses_untold, unexplained
+from tests.chaos.checks import (
+    bill_problems,
+    differences,
+    doubled,
+    left_behind,
+    losses_untold,
+    lost_with_notice,
+    unexplained,
+)
 from tests.chaos.figures import Recovery, RunFigures, recoveries, summary, table
 from tests.chaos.scene import Struck
 
@@ -51,6 +59,12 @@ def test_a_lost_node_has_to_be_told_by_a_driver_that_lived_long_enough_to_see_it
     told = [row("node_lost", 11.0, node="n" * 8), row("node_down", 11.0, node="n" * 8)]
     assert list(losses_untold([*told, later], [blow])) == []
     assert list(losses_untold([row("session_start", 12.0), later], [blow])) == []
+
+
+def test_work_that_is_lost_in_spite_of_a_notice_is_found() -> None:
+    noticed, killed = (Recovery("a", "ranking/base", noticed, 128, 9.0) for noticed in (True, False))
+    assert list(lost_with_notice([killed])) == []
+    assert list(lost_with_notice([noticed, killed])) == ["ranking/base lost 128 tokens to a, of which it had notice"]
 
 
 def test_a_bill_that_does_not_add_up_is_found() -> None:

@@ -100,6 +100,22 @@ def test_the_price_of_tokens_is_that_of_the_whole_bill() -> None:
     assert [line["usd_per_million_tokens"] for line in summary["by_trial"]] == [0.09375, 0.125]
 
 
+def test_the_price_of_a_variants_tokens_is_that_of_its_exact_amount_however_small() -> None:
+    """Two trials of 0.4 cents each print 0 or 1 cent; a million tokens of theirs cost 40 cents all the same."""
+    place = {"session": "s1", "node": "n1", "stage": "ranking", "variant": "small", "share": 1.0}
+    node = {"kind": "worker", "gpus": 0, "cpus": 1, "lifecycle": None}
+    rows: list[Row] = [ledger.node_up(time=0, session="s1", node="n1", **node)]
+    for number, start in enumerate((0.0, 14.4)):
+        rows.append(ledger.trial_start(time=start, trial=f"t{number}", **place))
+        ended = {key: place[key] for key in ("session", "node", "stage")}
+        rows.append(ledger.trial_end(time=start + 14.4, trial=f"t{number}", **ended, status="finished"))
+    tokens = {("ranking", "t0"): 10_000, ("ranking", "t1"): 10_000}
+    (line,) = summary_of(rows, tokens=tokens)["by_variant"]
+    assert (line["tokens"], line["usd_per_million_tokens"]) == (20_000, 0.4)
+    (line,) = summary_of(rows, tokens={("ranking", "t0"): 10_000})["by_variant"]
+    assert (line["tokens"], line["usd_per_million_tokens"]) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("tokens", "node"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,8 +108,9 @@ def test_a_kill_is_told_with_its_curve_margin_and_savings(killed: Any) -> None:
     assert (heading, gallery) == ("## Kills", "GALLERY")
     row = table.splitlines()[-1].strip("| ").split(" | ")
     assert row == ["emb25", "1.75M tokens", "304.2", "4.25 PPL", "0.5 PPL", "1.00M", "3.25M", "$0.12", DASH]
-    assert "1 kill spared 3.25M tokens, 32.5% of all planned." in note  # of two runs of 5M
+    assert "1 kill spared 3.25M tokens, 32.5% of what its trials were to train." in note  # of two runs of 5M
     assert "whether a kill was right is not known" in note
+    assert note.endswith("on the slice of dev, at equal tokens.")
 
 
 @pytest.mark.parametrize(("right", "word"), [(True, "right"), (False, "**wrong**"), (None, "within noise")])
@@ -127,6 +130,7 @@ def test_an_audit_tells_whether_a_kill_was_right(killed: Any, right: bool | None
     assert table.splitlines()[-1].endswith(f"| {word} |")
     assert f"{text[0].upper()}{text[1:]}." in note
     assert "not known" not in note
+    assert note.endswith("at equal tokens; an audit's are on all of dev.")
     assert re.search(r"The audit trained 5\.01M tokens(?: \(\$[\d.]+\))? to check one\.", note)
 
 
@@ -165,6 +169,17 @@ def test_the_discussion_says_what_seeds_can_tell_and_waits_for_the_verdict(embed
     text = "\n".join(discussion(results, variant_results(results)))
     assert "With 3 seeds a true improvement has to be about" in text
     assert "emb25 100% and emb35 0%" in text or "emb25 99% and emb35 1%" in text
-    assert "At equal training FLOPs instead of equal tokens the order is the same" in text
+    assert "Beyond what a seed does to all variants alike" in text
+    assert "instead of equal tokens the order of the scores is the same: the best challenger, emb25, then has" in text
+    assert re.search(
+        r"lower perplexity than the baseline \(95% interval over seeds: .* lower\), on a slice of dev", text
+    )
+    assert "read before the learning rate had decayed" not in text  # both cost the same to a percent
+    plan = copy.deepcopy(results.plan)
+    for item in plan["variants"]:
+        item["flops_per_token"] *= 2 if item["name"] == "emb35" else 1
+    dear = replace(results, plan=plan)
+    text = "\n".join(discussion(dear, variant_results(dear)))
+    assert "There emb35 is read before the learning rate had decayed, which favours" in text
     unfinished = load_results(killed.folder)
     assert discussion(unfinished, variant_results(unfinished)) == []

@@ -139,6 +139,19 @@ def test_the_live_page_rests_a_minute_and_twenty_times_as_long_as_a_page_takes(n
     assert sweep.folder.html.exists()
 
 
+def test_a_page_that_cannot_be_made_takes_no_other_error_away(
+    new_sweep: Any, shares: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("a figure that does not work out")
+
+    sweep = new_sweep(shares[:2])
+    sweep.begin()
+    monkeypatch.setattr("paramalloc.report.live.write_live_page", broken)
+    with pytest.raises(KeyboardInterrupt), LivePage(sweep.folder):
+        raise KeyboardInterrupt
+
+
 def test_a_sweep_that_breaks_off_leaves_a_page_that_stands_still(new_sweep: Any, shares: Any) -> None:
     sweep = new_sweep(shares[:2])
     sweep.begin()

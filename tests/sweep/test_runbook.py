@@ -67,9 +67,21 @@ def test_a_stage_without_a_base_starts_from_the_file() -> None:
 
 
 def test_the_best_goes_on_and_of_equals_the_baseline() -> None:
-    assert stage_winner(ranked(base=20.0, a=19.0, b=21.0), "base")[0] == "a"
-    assert "5.0% below the baseline base" in stage_winner(ranked(base=20.0, a=19.0), "base")[1]
-    assert stage_winner(ranked(base=20.0, a=20.0), "base")[0] == "base"
+    assert stage_winner(ranked(base=20.0, a=19.0, b=21.0), "base", None).variant == "a"
+    won = stage_winner(ranked(base=20.0, a=19.0), "base", None)
+    assert won.text.endswith("5.0% below the baseline base")
+    assert won.within_noise is None
+    assert stage_winner(ranked(base=20.0, a=20.0), "base", None).variant == "base"
+
+
+def test_a_stage_winner_that_noise_does_not_tell_from_another_says_so() -> None:
+    """1 % of noise in a run is 1.4 % in a difference; two of those reach from 19.00 to 19.54."""
+    noise = SeedNoise(0.01, 4)
+    won = stage_winner(ranked(base=20.0, a=19.0, b=19.5), "base", noise)
+    assert (won.variant, won.within_noise) == ("a", ("b",))
+    assert won.text.endswith("; seed noise does not tell b from it")
+    assert stage_winner(ranked(base=20.0, a=19.0, b=19.6), "base", noise).within_noise == ()
+    assert stage_winner(ranked(base=19.0, a=19.1), "base", noise).text.endswith("does not tell a from it")
 
 
 @pytest.fixture

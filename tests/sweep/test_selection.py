@@ -62,7 +62,9 @@ def test_a_cost_that_was_not_measured_does_not_count_against_a_challenger() -> N
 def test_a_tie_goes_to_the_faster() -> None:
     slow, fast = runs(15.0, 15.2, 15.1, latency=10.2), runs(15.1, 15.1, 15.2, latency=9.0)
     scores = {"base": runs(20.1, 20.0, 20.2), "slow": slow, "fast": fast}
-    assert decide(scores, "base", RULES).winner == "fast"
+    verdict = decide(scores, "base", RULES)
+    assert verdict.winner == "fast"
+    assert verdict.sentence.endswith("; slow scored better, but is not told apart from it and not faster.")
     clearly_worse = runs(17.0, 17.1, 17.1, latency=9.0)
     assert decide(scores | {"fast": clearly_worse}, "base", RULES).winner == "slow"
 

@@ -4,9 +4,9 @@ function sortKey(text) {
   const plain = text.replace(/,/g, "").trim();
   const clock = plain.match(/^(\d+):(\d\d):(\d\d)$/);
   if (clock) return 3600 * clock[1] + 60 * clock[2] + 1 * clock[3];
-  const number = plain.match(/^[$<>]*\s*([+\-\u2212]?\d+(?:\.\d+)?)\s*([kM](?![a-z]))?/);
+  const number = plain.match(/^[$<>\u223C]*\s*([+\-\u2212]?\d+(?:\.\d+)?)\s*([kM](?![a-z])|million)?/);
   if (!number) return null;
-  const scale = { k: 1e3, M: 1e6 }[number[2]] || 1;
+  const scale = { k: 1e3, M: 1e6, million: 1e6 }[number[2]] || 1;
   return parseFloat(number[1].replace("\u2212", "-")) * scale;
 }
 function sortBy(table, column, direction) {

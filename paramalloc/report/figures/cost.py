@@ -35,14 +35,16 @@ def draw_cost_figures(results: SweepResults, folder: ResultsFolder) -> dict[str,
 
 def _figures(results: SweepResults) -> Iterator[tuple[str, str, Figure]]:
     cost = results.cost
-    if cost is None or not cost["total_usd"]:
+    if cost is None:
         return
-    spent = spending(results.events, cost["fixed_usd_per_hour"])
-    yield "spending", _SPENDING, spending_figure(spent, cost["budget_usd"])
     markets = price_samples(results.events)
     if markets:
         until = datetime.fromisoformat(cost["billed_until"]).timestamp()
         yield "prices", _PRICES, price_figure(markets, until)
+    if not cost["total_usd"]:
+        return
+    spent = spending(results.events, cost["fixed_usd_per_hour"])
+    yield "spending", _SPENDING, spending_figure(spent, cost["budget_usd"])
     points = list(_points(results, cost))
     if len(points) > 1:
         yield "usd_vs_bpb", _DOLLARS, dollars_against_bpb(points, results.config.baseline_name)

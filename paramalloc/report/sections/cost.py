@@ -70,11 +70,9 @@ def _by_variant(cost: Json) -> str:
     """A line for each variant, all its trials, checks and restarts together; boot, idle and head are in none."""
     rows = []
     for line in cost["by_variant"]:
-        own = [trial for trial in cost["by_trial"] if trial["variant"] == line["variant"]]
-        tokens = sum(trial["tokens"] or 0 for trial in own)
-        known = tokens and line["usd"] is not None and not line["unpriced_node_seconds"]
-        price = f"${1e6 * line['usd'] / tokens:,.4f}" if known else DASH
-        rows.append([line["variant"], *_amount(line, cost), millions(tokens), *([] if is_free(cost) else [price])])
+        tokens = DASH if line["tokens"] is None else millions(line["tokens"])
+        price = DASH if line["usd_per_million_tokens"] is None else f"${line['usd_per_million_tokens']:,.4f}"
+        rows.append([line["variant"], *_amount(line, cost), tokens, *([] if is_free(cost) else [price])])
     heads = ["variant", *_amount_heads(cost), "tokens", *([] if is_free(cost) else ["USD per 1M tokens"])]
     return markdown_table(heads, rows, left=1) if rows else ""
 

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from paramalloc.report.blocks import bullets
 from paramalloc.report.formats import count_of, listed, percent, sentence, significant
 from paramalloc.report.kills import killed_trials
-from paramalloc.report.load import SweepResults
-from paramalloc.report.sections.budgets import at_equal_budgets, finalist_runs
+from paramalloc.report.load import SweepResults, Trial
+from paramalloc.report.sections.budgets import EqualBudget, at_equal_budgets, finalist_runs
 from paramalloc.report.variants import VariantResult
 from paramalloc.results import JUDGED_BY
 from paramalloc.statistics.comparison import AdditiveFit, Effect
 from paramalloc.statistics.noise import POWER, SeedNoise, minimum_detectable_effect
+from paramalloc.statistics.words import direction
+
+_AT_THE_END = 1.01  # of a budget: what goes on for less than one percent has decayed its learning rate
 
 
 def discussion(results: SweepResults, variants: list[VariantResult]) -> list[str]:
@@ -50,8 +53,9 @@ def _noise(variants: list[VariantResult]) -> Iterator[str]:
     if fit.seed_sd and seeds and challengers:
         least = minimum_detectable_effect(SeedNoise(fit.seed_sd, fit.df), seeds, challengers)
         yield (
-            f"The same variant's perplexity varies by {percent(fit.seed_sd)} from seed to seed (sd, "
-            f"{count_of(fit.df, 'degree')} of freedom). With {count_of(seeds, 'seed')} a true improvement has to be "
+            "Beyond what a seed does to all variants alike, a run's perplexity varies by "
+            f"{percent(fit.seed_sd)} (sd, {count_of(fit.df, 'degree')} of freedom). "
+            f"With {count_of(seeds, 'seed')} a true improvement has to be "
             f"about {percent(least, 0)} to be found in {percent(POWER, 0)} of such sweeps; a smaller one is more "
             "easily missed."
         )
@@ -67,18 +71,34 @@ def _chances(results: SweepResults) -> Iterator[str]:
 
 
 def _equal_flops(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
-    """Whether the challengers' order would be another if every run were given the same training FLOPs."""
-    by_name = {one.budget.name: one.effects for one in at_equal_budgets(results, finalist_runs(variants))}
+    """Whether the scores would be in another order if every run were given the same training FLOPs."""
+    runs = finalist_runs(variants)
+    by_name = {one.budget.name: one for one in at_equal_budgets(results, runs)}
     at_flops, at_tokens = by_name.get("FLOPs"), by_name.get("tokens")
-    if not at_flops or not at_tokens:
+    if not at_flops or not at_tokens or not at_flops.effects:
         return
-    same = _order(at_flops) == _order(at_tokens)
-    best = max(at_flops.values(), key=lambda effect: effect.improvement)
-    yield (
-        f"At equal training FLOPs instead of equal tokens the order {'is the same' if same else 'changes'}: the best "
-        f"challenger, {best.variant}, then has {percent(abs(best.improvement))} "
-        f"{'lower' if best.improvement >= 0 else 'higher'} perplexity than the baseline (on a slice of dev)."
+    same = _order(at_flops.effects) == _order(at_tokens.effects)
+    best = max(at_flops.effects.values(), key=lambda effect: effect.improvement)
+    found = f"has {direction(best.improvement, best.improvement)} perplexity than the baseline"
+    if best.low is not None and best.high is not None:
+        found += f" (95% interval over seeds: {direction(best.low, best.high)})"
+    said = (
+        "At equal training FLOPs instead of equal tokens the order of the scores is "
+        f"{'the same' if same else 'another'}: the best challenger, {best.variant}, then {found}, on a slice of dev."
     )
+    early = [name for name, of in runs.items() if any(_goes_on(at_flops, name, run) for run in of.values())]
+    if early:
+        said += (
+            f" There {listed(early)} {'is' if len(early) == 1 else 'are'} read before the learning rate had decayed, "
+            "which favours whoever is read at the end."
+        )
+    yield said
+
+
+def _goes_on(at: EqualBudget, variant: str, run: Trial) -> bool:
+    """Whether a run trained on after this budget."""
+    curve = at.budget.curve(variant, run)
+    return curve[-1][0] > _AT_THE_END * at.amount
 
 
 def _order(effects: Mapping[str, Effect]) -> list[str]:

@@ -53,13 +53,15 @@ def _note(results: SweepResults, killed: list[KilledTrial]) -> str:
     said = []
     if known and planned:
         share = percent(sum(known) / planned)
-        said.append(f"{count_of(len(killed), 'kill')} spared {millions(sum(known))} tokens, {share} of all planned.")
+        spared = f"{count_of(len(killed), 'kill')} spared {millions(sum(known))} tokens"
+        said.append(f"{spared}, {share} of what its trials were to train.")
     for trial in results.trials:
         if trial.stage == AUDIT:
             said.append(f"The audit trained {millions(trial.tokens)} tokens{_cost(results, trial)} to check one.")
     audits = [sentence(kill.audit["text"]) for kill in killed if kill.audit]
     said += audits or ["No killed trial was run on to its end, so whether a kill was right is not known."]
-    return " ".join([*said, "Perplexities are on the slice of dev, at equal tokens."])
+    scored = "Perplexities in the table are on the slice of dev, at equal tokens"
+    return " ".join([*said, f"{scored}; an audit's are on all of dev." if audits else f"{scored}."])
 
 
 def _cost(results: SweepResults, trial: Trial) -> str:

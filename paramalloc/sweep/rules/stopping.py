@@ -59,7 +59,7 @@ def rule_for(config: SweepConfig, tasks: Sequence[TrialTask]) -> StoppingRule:
         return SuccessiveHalving(
             [task.name for task in tasks],
             halving_rungs(ranking.tokens, REDUCTION),
-            keep=config.finalists.count,
+            keep=config.most_promoted + 1,  # the baseline may be among the best
             protected=[task.name for task in tasks if task.is_baseline],
         )
     return NeverStop()

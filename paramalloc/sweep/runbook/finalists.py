@@ -6,24 +6,49 @@ chosen already is not chosen again; the baseline of the first stage is always a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from paramalloc.config import Variant
 from paramalloc.plan import Plan
-from paramalloc.statistics.noise import SeedNoise
+from paramalloc.statistics.noise import SeedNoise, contenders
 from paramalloc.sweep.runbook.selection import Promotion, RankedRun, promote
 
 Best = Mapping[str, RankedRun]  # each variant's best ranking run
 
 
-def stage_winner(best: Best, baseline: str) -> tuple[str, str]:
-    """The variant with the lowest perplexity, the baseline of equals, and a sentence about it."""
+@dataclass(frozen=True)
+class StageWinner:
+    """The variant that a stage is won by, those that noise does not tell from it, and a sentence about them.
+
+    `within_noise`: None where the noise of a ranking run is not known.
+    """
+
+    variant: str
+    within_noise: tuple[str, ...] | None
+    text: str
+
+
+def stage_winner(best: Best, baseline: str, noise: SeedNoise | None) -> StageWinner:
+    """The variant with the lowest perplexity, the baseline of equals.
+
+    Args:
+        noise: of a ranking run; what is within two standard errors of a difference is not told apart.
+    """
     winner = min(best, key=lambda name: (best[name].dev_ppl, name != baseline, name))
+    text = f"{winner} goes on at {best[winner].dev_ppl:.2f}"
     if winner == baseline:
-        return winner, f"{winner}, the baseline, is the best at {best[winner].dev_ppl:.2f} and goes on"
-    lead = 1 - best[winner].dev_ppl / best[baseline].dev_ppl
-    return winner, f"{winner} goes on at {best[winner].dev_ppl:.2f}, {lead:.1%} below the baseline {baseline}"
+        text = f"{winner}, the baseline, is the best at {best[winner].dev_ppl:.2f} and goes on"
+    else:
+        text += f", {1 - best[winner].dev_ppl / best[baseline].dev_ppl:.1%} below the baseline {baseline}"
+    if noise is None:
+        return StageWinner(winner, None, text)
+    logs = {name: math.log(run.dev_ppl) for name, run in best.items()}
+    close = tuple(name for name in contenders(logs, noise, len(logs)) if name != winner)
+    if close:
+        text += f"; seed noise does not tell {' and '.join(close)} from it"
+    return StageWinner(winner, close, text)
 
 
 def choose_finalists(plan: Plan, winners: Sequence[str], best: Best, noise: SeedNoise | None) -> Promotion:

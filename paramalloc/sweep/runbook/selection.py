@@ -27,6 +27,7 @@ from paramalloc.statistics.comparison import (
     compare_all,
 )
 from paramalloc.statistics.noise import SeedNoise, contenders
+from paramalloc.statistics.words import direction
 
 
 @dataclass(frozen=True)
@@ -229,27 +230,21 @@ def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: 
     if not comparisons:
         return f"{baseline}, the baseline, stands: no other variant has a finished run in the final."
     item = next((c for c in comparisons if c.variant == winner), comparisons[0])
-    difference = f"{_direction(item.improvement, item.improvement)} dev perplexity"
+    difference = f"{direction(item.improvement, item.improvement)} dev perplexity"
     if item.low is not None and item.high is not None:
-        difference += f" (95% interval over seeds: {_direction(item.low, item.high)})"
+        difference += f" (95% interval over seeds: {direction(item.low, item.high)})"
     if item.within_noise:
         difference += ", seen with one seed only" if item.standard_error is None else ", within seed noise"
     if winner != baseline:
-        return f"{winner} wins: {difference} than the baseline {baseline}, {_costs_of_a_winner(item)}."
+        passed = [c.variant for c in comparisons if c.qualifies and c.improvement > item.improvement]
+        tie = (
+            f"; {' and '.join(passed)} scored better, but is not told apart from it and not faster" if passed else ""
+        )
+        return f"{winner} wins: {difference} than the baseline {baseline}, {_costs_of_a_winner(item)}{tie}."
     return (
         f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}, "
         f"{_why_not(item, rules)}."
     )
-
-
-def _direction(low: float, high: float) -> str:
-    """Improvements in words: `3.2% lower`, `1.0% to 5.4% lower` or `1.0% higher to 2.0% lower`."""
-    words = ["lower" if improvement >= 0 else "higher" for improvement in (low, high)]
-    values = [f"{abs(improvement):.1%}" for improvement in (low, high)]
-    if words[0] != words[1]:
-        return f"{values[0]} {words[0]} to {values[1]} {words[1]}"
-    ends = values if words[0] == "lower" else values[::-1]
-    return f"{' to '.join(dict.fromkeys(ends))} {words[0]}"
 
 
 def _costs_of_a_winner(item: Comparison) -> str:

@@ -144,12 +144,13 @@ class Stages:
         stage = self.plan.stages[position]
         if stage.name in known_winners(self.folder):
             return
-        winner, text = stage_winner(best, stage.baseline.name)
+        noise = known_noise(decided(self.folder, decisions.NOISE), "ranking")
+        winner = stage_winner(best, stage.baseline.name, noise)
         scores = {name: run.dev_ppl for name, run in best.items()}
         rates = {name: run.learning_rate for name, run in best.items()}
-        row = {"variant": winner, "baseline": stage.baseline.name, "scores": scores, "learning_rates": rates}
-        self._record(STAGE_WINNER, stage.name, **row, text=text)
-        self.journal.tell("stage_winner", f"{stage.name}: {text}", stage=stage.name)
+        row = {**asdict(winner), "baseline": stage.baseline.name, "scores": scores, "learning_rates": rates}
+        self._record(STAGE_WINNER, stage.name, **row)
+        self.journal.tell("stage_winner", f"{stage.name}: {winner.text}", stage=stage.name)
         self.plan = plan_so_far(self.config, self.folder)
         following = self.plan.stages[position + 1]
         self.next_stage(self.plan, following)
