@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from paramalloc.results import CHECKPOINTS, DRIVER, TENSORBOARD, ResultsFolder
-from paramalloc.storage.lease import RENEW_SECONDS, Lease
-from paramalloc.storage.objects import ObjectChangedError, Objects, StorageError
+from paramalloc.storage.lease import Lease
+from paramalloc.storage.objects import Objects, StorageError
 
 PUSH_SECONDS = 5.0
 # Later ones rest on earlier ones: a trial's metrics on its curve, decisions on both, a report on everything.
@@ -35,50 +36,61 @@ def pull(folder: ResultsFolder, objects: Objects, whole: bool = False) -> None:
         if path.relative_to(folder.root).as_posix() not in names:
             path.unlink()
     for name in sorted(names):
-        objects.fetch(name, folder.root / name)
+        with suppress(FileNotFoundError):  # a driver that is at work has removed it meanwhile
+            objects.fetch(name, folder.root / name)
+
+
+def send_unseen(folder: ResultsFolder, objects: Objects) -> None:
+    """Send what no mirror and no worker has sent: checkpoints and curves too, but not the sweep file.
+
+    Where that is, results are taken to be stored, so it has to come last: with the mirror's first push.
+
+    Errors: StorageError; OSError when a file cannot be read.
+    """
+    for path in _all_files(folder.root):
+        if path != folder.sweep:
+            objects.send(path, path.relative_to(folder.root).as_posix())
+
+
+def clear(objects: Objects) -> None:
+    """Delete all results. The sweep file goes first: what is left after an interruption counts as none.
+
+    Errors: StorageError.
+    """
+    names = objects.names().keys() - {DRIVER}
+    objects.delete(names & {_SWEEP.sweep.name})
+    objects.delete(names - {_SWEEP.sweep.name})
 
 
 def set_aside(objects: Objects, aside: Objects) -> None:
-    """Move all results to another prefix. Errors: StorageError."""
+    """Move all results to another prefix; whole there before anything here goes. Errors: StorageError."""
     names = objects.names().keys() - {DRIVER}
-    for name in names:
+    for name in sorted(names, key=lambda name: name == _SWEEP.sweep.name):
         objects.copy(name, aside)
-    objects.delete(names)
+    clear(objects)
 
 
 class Mirror:
-    """Copies what has changed in the folder to S3 every few seconds, in a thread of its own, and renews the lease.
+    """Copies what has changed in the folder to S3 every few seconds, in a thread of its own, while the lease is held.
 
     A context manager: at its end everything is there.
 
     Args:
         folder: the results.
-        lease: held for the folder's copy.
+        lease: held for the folder's copy; when another driver has taken it, nothing is sent any more.
         say: shows one sentence to a person.
-        taken_over: called, once, when another driver has taken the lease; nothing is sent any more.
-        whole: send also the checkpoints and curves that are in the folder at the start.
 
     Errors, at the end of the `with` block: StorageError when the last changes could not be sent.
     """
 
-    def __init__(
-        self,
-        folder: ResultsFolder,
-        lease: Lease,
-        say: Callable[[str], None],
-        taken_over: Callable[[], None],
-        whole: bool = False,
-    ) -> None:
-        self.folder, self.lease, self.say, self.taken_over, self.whole = folder, lease, say, taken_over, whole
+    def __init__(self, folder: ResultsFolder, lease: Lease, say: Callable[[str], None]) -> None:
+        self.folder, self.lease, self.say = folder, lease, say
         self._sent: dict[str, tuple[int, int]] = {}  # modification time and size by name
-        self._over, self._lost, self._away = threading.Event(), False, False
+        self._over, self._away = threading.Event(), False
         self._thread = threading.Thread(target=self._keep_up, name="storage", daemon=True)
 
     def __enter__(self) -> Mirror:
         objects, root = self.lease.objects, self.folder.root
-        if self.whole:
-            for path in _all_files(root):
-                objects.send(path, path.relative_to(root).as_posix())
         here = {path.relative_to(root).as_posix() for path in _files(root)}
         objects.delete(name for name in objects.names().keys() - here if is_mirrored(Path(name)))
         self.push()
@@ -90,12 +102,11 @@ class Mirror:
     ) -> None:
         self._over.set()
         self._thread.join()
-        if self._lost:
+        if self.lease.lost.is_set():
             return
         try:
             self.push()
-            self.lease.release()
-        except (StorageError, ObjectChangedError) as problem:
+        except StorageError as problem:
             if error is None:
                 raise
             error.add_note(f"Besides, the results could not be stored: {problem}")
@@ -123,19 +134,9 @@ class Mirror:
             del self._sent[name]
 
     def _keep_up(self) -> None:
-        since_renewal = 0.0
-        while not self._over.wait(PUSH_SECONDS):
-            since_renewal += PUSH_SECONDS
+        while not self._over.wait(PUSH_SECONDS) and not self.lease.lost.is_set():
             try:
-                if since_renewal >= RENEW_SECONDS:
-                    self.lease.renew()
-                    since_renewal = 0.0
                 self.push()
-            except ObjectChangedError:
-                self._lost = True
-                self.say(f"another driver has taken over {self.lease.objects.address}; this one stops")
-                self.taken_over()
-                return
             except OSError as error:
                 if not self._away:
                     self.say(f"warning: results are kept in {self.folder.root} alone for now: {error}")

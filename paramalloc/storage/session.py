@@ -1,7 +1,7 @@
 """Storage for one session of a driver: its folder is brought up to date first, and kept stored while it works.
 
 Always holds: of two copies of the results the one that wrote last is the truth; a folder that is no copy of what is
-in S3 is never overwritten.
+in S3 is never overwritten. An interruption at any line leaves one of the two whole, and the same command goes on.
 
     with stored(folder, say):       # folder.storage says where
         run_sweep(...)
@@ -22,8 +22,10 @@ from paramalloc.files import atomic_write
 from paramalloc.results import ResultsFolder
 from paramalloc.storage.lease import newest_copy, take_lease
 from paramalloc.storage.lock import sole_driver
-from paramalloc.storage.mirror import Mirror, pull, set_aside
-from paramalloc.storage.objects import open_objects
+from paramalloc.storage.mirror import Mirror, clear, pull, send_unseen, set_aside
+from paramalloc.storage.objects import Objects, open_objects
+
+_FETCHED = "fetched"  # the name of a copy that is never the newest
 
 
 @contextmanager
@@ -43,18 +45,28 @@ def stored(folder: ResultsFolder, say: Callable[[str], None], aside: str | None 
     objects = open_objects(folder.storage)
     own = _copy_name(folder)
     is_newest = own is not None and own == newest_copy(objects)
-    lease = take_lease(objects, own if own and is_newest else uuid.uuid4().hex)
-    if aside:
-        set_aside(objects, open_objects(f"{folder.storage}{aside}"))
-    empty = not objects.names(folder.sweep.name)
+    empty = aside is not None or not objects.names(folder.sweep.name)
     if not empty and not is_newest:
         _require_replaceable(folder, own)
-        say(f"taking over the results in {folder.storage}")
-        pull(folder, objects)
-    atomic_write(folder.copy_name, lease.copy)
-    lease.renew()
-    with Mirror(folder, lease, say, taken_over=_interrupt, whole=empty):
-        yield
+
+    def taken_over() -> None:
+        say(f"another driver has taken over {folder.storage}; this one stops")
+        _interrupt()
+
+    with take_lease(objects, own if own and is_newest else uuid.uuid4().hex, taken_over) as lease:
+        if aside:
+            set_aside(objects, open_objects(f"{folder.storage}{aside}"))
+        if empty and not is_newest:
+            clear(objects)  # what an interrupted start has left, and no trial may carry on from
+        if empty:
+            send_unseen(folder, objects)
+        elif not is_newest:
+            say(f"taking over the results in {folder.storage}")
+            _pull(folder, objects)
+        lease.complete()
+        atomic_write(folder.copy_name, lease.copy)
+        with Mirror(folder, lease, say):
+            yield
 
 
 def fetch(address: str, to: Path, whole: bool) -> None:
@@ -69,8 +81,13 @@ def fetch(address: str, to: Path, whole: bool) -> None:
         own = _copy_name(folder)
         _require_replaceable(folder, own)
         if own is None or own != newest_copy(objects):
-            pull(folder, objects, whole)
-            atomic_write(folder.copy_name, "fetched")
+            _pull(folder, objects, whole)
+
+
+def _pull(folder: ResultsFolder, objects: Objects, whole: bool = False) -> None:
+    """`pull`, and should it be interrupted, the half-filled folder is known as one that may be replaced."""
+    atomic_write(folder.copy_name, _FETCHED)
+    pull(folder, objects, whole)
 
 
 def _interrupt() -> None:

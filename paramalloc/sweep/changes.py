@@ -6,14 +6,17 @@ what only changes how numbers are compared, or asks for more of them, reopens th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from paramalloc.config import StageConfig, SweepConfig
 
-# Where something runs and what is written about it: no number depends on these.
+# Where something runs, how often it is saved and what is written about it: no number depends on these, nor on
+# `data.on_overlap`, for what `error` lets pass has no overlap that could be dropped.
 _WITHOUT_EFFECT = (
-    "cost.", "telemetry.", "resources.", "sanity.", "data.cache_dir", "data.licence", "evaluation.latency_runs"
+    "cost.", "telemetry.", "resources.", "sanity.", "data.cache_dir", "data.licence", "data.on_overlap",
+    "evaluation.latency_runs", "training.checkpoint_seconds",
 )  # fmt: skip
 # How many are compared and by what measure: trials stay as they are, promotion and winner are decided again.
 _DECIDES_AGAIN = (
@@ -77,7 +80,7 @@ def _flat(config: SweepConfig) -> Flat:
     flat: Flat = {}
     baselines = {name: variants[0].name for name, variants in config.resolve({}).items()}
     for order, (place, stage) in enumerate(_stages(config).items()):
-        flat |= {f"{place}experiments.{item.name}": item.overrides for item in stage.enabled}
+        flat |= {f"{place}experiments.{item.name}": _with_effect(item.overrides) for item in stage.enabled}
         if place:
             flat |= {f"{place}builds_on": stage.builds_on, f"{place}order": order}
         flat[f"{place}baseline"] = baselines[stage.name]
@@ -91,3 +94,7 @@ def _flat(config: SweepConfig) -> Flat:
 
     walk("", config.model_dump(mode="json", exclude={"experiments", "baseline", "stages"}))
     return flat
+
+
+def _with_effect(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {knob: value for knob, value in overrides.items() if f"training.{knob}" not in _WITHOUT_EFFECT}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from paramalloc.errors import UserError
 from paramalloc.results import DRIVER, ResultsFolder
 from paramalloc.storage import lease as lease_module
-from paramalloc.storage.lease import take_lease
+from paramalloc.storage.lease import Lease, take_lease
 from paramalloc.storage.mirror import Mirror
 from paramalloc.storage.objects import ObjectChangedError, Objects, StorageError, open_objects
 from paramalloc.storage.session import fetch, stored
@@ -48,15 +49,19 @@ def said() -> list[str]:
     return []
 
 
+def unheard() -> None:
+    """Nobody is there to be told that the lease has gone."""
+
+
 def lose_head(folder: ResultsFolder, objects: Objects, content: dict[str, str]) -> None:
     """A driver writes, its mirror sends, and then it is gone without a word."""
     current = lease_module.newest_copy(objects)
-    lease = take_lease(objects, current or "lost-head")
-    lease.renew()
+    lease = take_lease(objects, current or "lost-head", unheard)
+    lease.complete()
     for name, text in content.items():
         write(folder, name, text)
     folder.copy_name.write_text(lease.copy)
-    Mirror(folder, lease, lambda text: None, lambda: None).push()
+    Mirror(folder, lease, lambda text: None).push()
 
 
 CONTENT = {"sweep.yaml": "name: tiny", "ranking/wide/history.jsonl": '{"tokens": 1}\n', "decisions.jsonl": "{}\n"}
@@ -177,7 +182,7 @@ def test_a_driver_whose_place_was_taken_stops_and_sends_nothing_more(
     head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("paramalloc.storage.mirror.PUSH_SECONDS", 0.01)
-    monkeypatch.setattr("paramalloc.storage.mirror.RENEW_SECONDS", 0.01)
+    monkeypatch.setattr("paramalloc.storage.lease.RENEW_SECONDS", 0.01)
     with pytest.raises(KeyboardInterrupt):
         be_overtaken(head("a"), objects, said)
     assert "another driver has taken over" in said[-1]
@@ -232,14 +237,14 @@ def test_no_file_is_stored_before_one_that_it_rests_on(
 ) -> None:
     """What a new head finds if the old one is lost between any two files."""
     folder = head("a")
-    lease = take_lease(objects, "a")
+    lease = take_lease(objects, "a", unheard)
     for name in ("COST_SUMMARY.json", "events.jsonl", "sweep.yaml", "plan.json", "decisions.jsonl"):
         write(folder, name, "")
     for name in ("metrics.json", "history.jsonl", "config.yaml"):
         write(folder, f"ranking/wide/{name}", "")
     sent: list[str] = []
     monkeypatch.setattr(Objects, "put", lambda self, name, content: sent.append(name))
-    Mirror(folder, lease, lambda text: None, lambda: None).push()
+    Mirror(folder, lease, lambda text: None).push()
     place = {name.split("/")[-1]: number for number, name in enumerate(sent)}
     assert place["events.jsonl"] < place["history.jsonl"] < place["decisions.jsonl"] < place["metrics.json"]
     assert place["plan.json"] < place["sweep.yaml"] < place["history.jsonl"]
@@ -253,3 +258,180 @@ def test_a_stored_name_that_leads_out_of_the_folder_is_refused(objects: Objects,
     with pytest.raises(UserError, match="remove it"):
         fetch(objects.address, tmp_path / "deep" / "er" / "tiny", whole=True)
     assert not list(tmp_path.rglob("outside.txt"))
+
+
+LOCAL = CONTENT | {
+    "finalists/wide-seed0/checkpoint/best/manifest.json": "{}",
+    "ranking/wide/checkpoint/step-00000010/manifest.json": "{}",
+}
+
+
+def written_here(folder: ResultsFolder, content: dict[str, str]) -> ResultsFolder:
+    for name, text in content.items():
+        write(folder, name, text)
+    return folder
+
+
+class Cut:
+    """Ends the driver, as Ctrl-C would, at the call of a method of `Objects` for a name that ends like this."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str, ending: str) -> None:
+        real: Callable[..., object] = getattr(Objects, method)
+        self.on = True
+
+        def cut(objects: Objects, *arguments: object) -> object:
+            if self.on and any(str(argument).endswith(ending) for argument in arguments):
+                raise KeyboardInterrupt
+            return real(objects, *arguments)
+
+        monkeypatch.setattr(Objects, method, cut)
+
+
+@pytest.mark.parametrize("ending", ["best/manifest.json", "step-00000010/manifest.json", "decisions.jsonl"])
+def test_a_first_upload_that_was_interrupted_is_made_again_with_every_checkpoint(
+    head: Callable[[str], ResultsFolder],
+    objects: Objects,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+) -> None:
+    folder = written_here(head("a"), LOCAL)
+    cut = Cut(monkeypatch, "send", ending)
+    with pytest.raises(KeyboardInterrupt), stored(folder, said.append):
+        pass
+    assert "sweep.yaml" not in in_storage(objects)
+    cut.on = False
+    with stored(folder, said.append):
+        pass
+    assert in_storage(objects) == LOCAL.keys()
+    assert files(folder.root) == LOCAL
+
+
+def test_a_folder_whose_first_upload_was_interrupted_is_not_overwritten_by_who_came_meanwhile(
+    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written_here(head("a"), LOCAL)
+    cut = Cut(monkeypatch, "send", "manifest.json")
+    with pytest.raises(KeyboardInterrupt), stored(folder, said.append):
+        pass
+    cut.on = False
+    with stored(head("b"), said.append):
+        write(head("b"), "sweep.yaml", "another")
+    with pytest.raises(UserError, match="never were in storage"), stored(folder, said.append):
+        pass
+    assert files(folder.root) == LOCAL
+
+
+def test_a_new_head_that_was_interrupted_while_fetching_goes_on_at_once(
+    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stored(head("a"), said.append):
+        written_here(head("a"), CONTENT | {"tokenizer-600.json": "{}"})
+    cut = Cut(monkeypatch, "fetch", "tokenizer-600.json")  # the one after sweep.yaml
+    with pytest.raises(KeyboardInterrupt), stored(head("b"), said.append):
+        pass
+    assert head("b").sweep.exists()
+    with pytest.raises(KeyboardInterrupt):
+        fetch(objects.address, head("c").root, whole=False)
+    cut.on = False
+    assert lease_module.newest_copy(objects) == head("a").copy_name.read_text()
+    for name in ("b", "a"):
+        with stored(head(name), said.append):
+            assert files(head(name).root) == CONTENT | {"tokenizer-600.json": "{}"}
+    assert said == [f"taking over the results in {objects.address}"] * 3
+    fetch(objects.address, head("c").root, whole=False)
+    assert files(head("c").root) == CONTENT | {"tokenizer-600.json": "{}"}
+
+
+def test_who_is_refused_leaves_the_lease_as_it_was(
+    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str]
+) -> None:
+    with stored(head("a"), said.append):
+        write(head("a"), "sweep.yaml", "name: tiny")
+    before = objects.get(DRIVER)
+    other = written_here(head("b"), CONTENT)
+    with pytest.raises(UserError, match="never were in storage"), stored(other, said.append):
+        pass
+    after = objects.get(DRIVER)
+    assert before
+    assert after
+    assert before.tag == after.tag
+
+
+def test_the_lease_is_renewed_while_a_long_upload_goes_on(
+    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed = threading.Event()
+    write_entry, send = Lease.write, Objects.send
+
+    def write_and_tell(self: Lease, alive: bool) -> None:
+        write_entry(self, alive)
+        if threading.current_thread() is not threading.main_thread():
+            renewed.set()
+
+    def slow(self: Objects, path: Path, name: str) -> None:
+        assert renewed.wait(60)
+        send(self, path, name)
+
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(Lease, "write", write_and_tell)
+    monkeypatch.setattr(Objects, "send", slow)
+    with stored(written_here(head("a"), LOCAL), said.append):
+        pass
+    assert in_storage(objects) == LOCAL.keys()
+
+
+def test_a_renewal_whose_answer_was_lost_is_no_other_driver(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = take_lease(objects, "a", unheard)
+    put_if = Objects.put_if
+
+    def without_an_answer(self: Objects, name: str, content: bytes, tag: str | None) -> str:
+        monkeypatch.setattr(Objects, "put_if", put_if)
+        put_if(self, name, content, tag)
+        raise ObjectChangedError(name)  # what the request meets when it is repeated
+
+    monkeypatch.setattr(Objects, "put_if", without_an_answer)
+    lease.complete()
+    assert lease_module.newest_copy(objects) == "a"
+    lease.write(alive=False)
+
+
+def test_what_a_fresh_start_was_interrupted_in_removing_is_no_trials_checkpoint(
+    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stored(written_here(head("a"), LOCAL), said.append):
+        pass
+    delete, calls = Objects.delete, []
+
+    def only_the_first(self: Objects, names: Iterable[str]) -> None:
+        calls.append(sorted(names))
+        if len(calls) > 1:
+            raise StorageError("s3://results-bucket: got SlowDown")
+        delete(self, calls[0])
+
+    monkeypatch.setattr(Objects, "delete", only_the_first)
+    with pytest.raises(StorageError), stored(head("b"), said.append, aside=".old-1"):
+        pass
+    monkeypatch.setattr(Objects, "delete", delete)
+    assert open_objects(f"{objects.address}.old-1").names().keys() == LOCAL.keys()
+    with stored(head("b"), said.append):
+        assert in_storage(objects) == set()
+
+
+def test_results_that_a_driver_removes_while_they_are_fetched_are_left_out(
+    head: Callable[[str], ResultsFolder], objects: Objects, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, text in (CONTENT | {"REPORT.md": "old"}).items():
+        objects.put(name, text.encode())
+    real = Objects.names
+
+    def then_removed(self: Objects, under: str = "") -> dict[str, str]:
+        found = real(self, under)
+        self.delete(set(found) & {"REPORT.md"})
+        return found
+
+    monkeypatch.setattr(Objects, "names", then_removed)
+    fetch(objects.address, tmp_path / "copy", whole=False)
+    assert files(tmp_path / "copy") == CONTENT

@@ -11,7 +11,7 @@ from paramalloc.sweep.changes import compare
 from paramalloc.sweep.runbook.decisions import in_force
 from paramalloc.sweep_file import check_sweep
 
-EXPERIMENTS = [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}]
+EXPERIMENTS: list[dict[str, Any]] = [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}]
 
 
 def sweep(**sections: Any) -> SweepConfig:
@@ -26,13 +26,20 @@ def sweep(**sections: Any) -> SweepConfig:
         {"resources": {"cpus_per_trial": 2}},
         {"sanity": {"variants": "all"}},
         {"data": {"cache_dir": "elsewhere"}},
+        {"data": {"on_overlap": "error"}},
         {"evaluation": {"latency_runs": 10}},
+        {"training": {"checkpoint_seconds": 5}},
     ],
 )
 def test_what_no_number_depends_on_is_taken_over_and_reopens_nothing(sections: dict[str, Any]) -> None:
     changes = compare(sweep(), sweep(**sections))
     assert (changes.refused, changes.reopens) == ((), False)
     assert len(changes.taken_over) == 1
+
+
+def test_how_often_one_experiment_is_saved_is_no_change_of_it() -> None:
+    changes = compare(sweep(), sweep(experiments=[EXPERIMENTS[0], EXPERIMENTS[1] | {"checkpoint_seconds": 5}]))
+    assert (changes.refused, changes.reopens) == ((), False)
 
 
 @pytest.mark.parametrize(
