@@ -113,10 +113,10 @@ def test_the_simulator_is_asked_about_a_folder_that_the_policy_admits(
 
 
 def test_a_quota_names_the_machine_that_it_is_too_small_for(account: Account, spot_config: dict[str, Any]) -> None:
-    for name in ("v100-spot", "a100-spot"):
-        spot_config["available_node_types"][name]["max_workers"] = 1
-    account.quota["L-7212CCBC"] = 64.0
+    """Not the first of the file: moto sells no p3, so a large g6 stands for the A100 machine behind the V100 one."""
+    spot_config["available_node_types"]["g6-spot"]["node_config"]["InstanceType"] = "g6.12xlarge"
+    account.quota["L-3819A6DF"] = 16.0
     problems = [finding for finding in check_quotas(account, wanted_by(spot_config)) if finding.state == "problem"]
     assert [(problem.subject, problem.got) for problem in problems] == [
-        ("quota spot p", "64 vCPUs, one p4d.24xlarge needs 96")
+        ("quota spot g", "16 vCPUs, one g6.12xlarge needs 48")
     ]
