@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test test-sweeps test-rest test-long cluster-test chaos check orphans clean
+.PHONY: setup demo test test-sweeps test-rest test-long cluster-test chaos check up submit dashboard fetch down orphans clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -50,10 +50,30 @@ check: setup
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m cluster validate cluster/*.yaml cluster/iam/*.json
 
+# A cluster's life, as docs/cluster.md tells it: make submit SWEEP=sweeps/embed.yaml STORAGE=s3://BUCKET/PREFIX
+CLUSTER ?= cluster/spot.yaml
+SWEEP   ?= sweeps/embed.yaml
+STORAGE ?=
+RESULTS  = $(or $(STORAGE:/=),$(error give STORAGE=s3://BUCKET/PREFIX))
+up: setup
+	$(VENV)/bin/ray up -y $(CLUSTER)
+
+submit: setup
+	$(VENV)/bin/ray exec $(CLUSTER) 'cd paramalloc && RAY_ADDRESS=auto python tune_main.py $(SWEEP) --storage $(RESULTS) --down-when-done' --tmux
+
+dashboard: setup
+	$(VENV)/bin/ray dashboard $(CLUSTER)
+
+fetch: setup
+	$(VENV)/bin/python -m paramalloc fetch $(RESULTS)/$(basename $(notdir $(SWEEP)))
+
+down: setup
+	$(VENV)/bin/ray down -y $(CLUSTER)
+
 # What of ours still runs at AWS, in the cluster file's region, or in REGIONS; exit code 1 when there is something.
 REGIONS ?=
 orphans: setup
-	$(VENV)/bin/python -m cluster orphans cluster/spot.yaml $(addprefix --region ,$(REGIONS))
+	$(VENV)/bin/python -m cluster orphans $(CLUSTER) $(addprefix --region ,$(REGIONS))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

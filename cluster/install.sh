@@ -7,7 +7,11 @@ set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
 venv=$HOME/venv
 gpu=${1:-}
-[ "$gpu" != v100 ] || torch_index=${2:?a V100 needs the address of PyTorch builds for CUDA 12.6}
+torch_index=${2:-}
+if [ "$gpu" = v100 ] && [[ $torch_index != *://* ]]; then
+    echo "install.sh: a V100 needs the address of PyTorch's CUDA 12.6 builds; got '$torch_index'" >&2
+    exit 2
+fi
 apt() { sudo DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
 
 # The Deep Learning image's driver (595) knows no V100 any more; 580 is the last that does.

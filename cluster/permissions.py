@@ -39,10 +39,10 @@ def check_quotas(aws: Clients, wanted: Wanted) -> Iterator[Finding]:
         code = QUOTAS[family][0 if spot else 1]
         quota = aws("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
         subject = f"quota {'spot' if spot else 'on-demand'} {family}"
-        least = max(vcpus[kind.instance_type] for kind in kinds)
+        largest = max((kind.instance_type for kind in kinds), key=vcpus.__getitem__)
         most = sum(vcpus[kind.instance_type] * kind.most for kind in kinds)
-        if quota < least:
-            got = f"{quota:g} vCPUs, one {kinds[0].instance_type} needs {least}"
+        if quota < vcpus[largest]:
+            got = f"{quota:g} vCPUs, one {largest} needs {vcpus[largest]}"
             mend = f"ask for {most} under Service Quotas, Amazon EC2, {code} (takes hours to days)"
             yield Finding("problem", subject, got, mend)
         else:
@@ -92,11 +92,15 @@ def _simulate(iam: Any, role: str, questions: list[dict[str, Any]], subject: str
 
 
 def _storage_questions(storage: Storage) -> list[dict[str, Any]]:
-    bucket = f"arn:aws:s3:::{storage.bucket}"
-    actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    bucket, folder = f"arn:aws:s3:::{storage.bucket}", f"{storage.prefix}/sweep/"
+    actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
     return [
-        {"ActionNames": actions, "ResourceArns": [f"{bucket}/{storage.prefix}/sweep/metrics.json"]},
-        {"ActionNames": ["s3:ListBucket"], "ResourceArns": [bucket]},
+        {"ActionNames": actions, "ResourceArns": [f"{bucket}/{folder}metrics.json"]},
+        {
+            "ActionNames": ["s3:ListBucket"],
+            "ResourceArns": [bucket],
+            "ContextEntries": _context({"s3:prefix": folder}),
+        },
     ]
 
 

@@ -69,6 +69,8 @@ def _check_statement(statement: dict[str, Any], place: str) -> Iterator[Problem]
         yield Problem(f"{place}.Action", "nothing", "name the actions")
     if "Principal" not in statement:
         yield from _check_resources(_listed(statement.get("Resource")), actions, place)
+    if "s3:ListBucket" in actions and statement.get("Effect") == "Allow":
+        yield from _check_listing(statement.get("Condition"), place)
 
 
 def _check_resources(resources: list[str], actions: list[str], place: str) -> Iterator[Problem]:
@@ -82,6 +84,21 @@ def _check_resources(resources: list[str], actions: list[str], place: str) -> It
             yield Problem(f"{place}.Resource", f"{resource!r} is no ARN", "give arn:aws:service:region:account:name")
         elif re.fullmatch(r"arn:aws:[a-z0-9-]+:[^:]*:[^:]*:\*|arn:aws:s3:::\*.*", resource):
             yield Problem(f"{place}.Resource", f"{resource!r} is everything of a service", "name the resources")
+
+
+def _check_listing(condition: Any, place: str) -> Iterator[Problem]:
+    """A bucket is its own resource: only a condition narrows what of it may be listed.
+
+    S3 puts the key of an object that is asked for and is not there in the prefix's place, and says that there is none
+    instead of refusing; so the condition must let through every key below the prefix.
+    """
+    like = condition.get("StringLike") if isinstance(condition, dict) else None
+    prefixes = _listed(like.get("s3:prefix")) if isinstance(like, dict) else []
+    if not prefixes:
+        yield Problem(f"{place}.Condition", "s3:ListBucket of the whole bucket", "give StringLike with s3:prefix")
+    for prefix in prefixes:
+        if not prefix.endswith("/*") or prefix.startswith("*"):
+            yield Problem(f"{place}.Condition", f"{prefix!r} as s3:prefix", "give a folder, such as sweeps/*")
 
 
 def _listed(value: Any) -> list[str]:

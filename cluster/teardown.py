@@ -32,7 +32,10 @@ from cluster.imds import MetadataClient, MetadataError
 
 CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves it on the head
 LOOK_SECONDS = 5.0
-LONGEST_SECONDS = 300.0  # that workers may take to be gone
+# Without a worker, before the head goes: what the autoscaler decided in its last turn (it takes one every 5 s) before
+# the sweep's demand was gone may be a request for a machine on its way through the zones.
+QUIET_SECONDS = 20.0
+LONGEST_SECONDS = 300.0  # that this may take in all
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,15 @@ def own_cluster(file: Path = CLUSTER_FILE, metadata: MetadataClient | None = Non
         name, provider = config["cluster_name"], config["provider"]
         if provider["type"] != "aws":
             raise ClusterError("this machine", f"a cluster of provider {provider['type']}", allowed)
-        region = provider["region"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        region, types = provider["region"], config["available_node_types"]
+        kept = [kind for kind, settings in types.items() if settings.get("min_workers", 0) > 0]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         raise ClusterError("this machine", f"no usable {file}", allowed) from None
+    if kept:
+        got = f"min_workers above 0 of {', '.join(kept)}: the autoscaler would replace what is ended"
+        raise ClusterError(
+            "this cluster", got, "set it to 0 in the cluster file and `ray up` again, or use `ray down`"
+        )
     service = metadata or MetadataClient.from_environment()
     try:
         head = service.record().instance_id if service else None
@@ -71,22 +80,28 @@ def tear_down(
     connect: Callable[[str], Clients] = clients,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Terminate the workers, wait until none is left, then terminate the head. Errors: ClusterError."""
+    """Terminate the workers, wait until none comes any more, then terminate the head. Errors: ClusterError."""
     with refusals_in_words():
         ec2 = connect(own.region)("ec2")
         _require_head(ec2, own)
-        for _ in range(int(LONGEST_SECONDS / LOOK_SECONDS)):
-            workers = _workers(ec2, own)
-            if not workers:
-                break
-            say(f"terminating {len(workers)} worker{'' if len(workers) == 1 else 's'}")
-            # Again each time: the autoscaler may have had another one on its way.
-            ec2.terminate_instances(InstanceIds=workers)
-            sleep(LOOK_SECONDS)
-        else:
-            raise ClusterError("workers", f"{', '.join(workers)} after {LONGEST_SECONDS:.0f} s", "ray down")
+        _end_workers(ec2, own, say, sleep)
         say("terminating the head")
         ec2.terminate_instances(InstanceIds=[own.head])
+
+
+def _end_workers(ec2: Any, own: OwnCluster, say: Callable[[str], None], sleep: Callable[[float], None]) -> None:
+    """Terminate workers until none has come for a while; one that came later would have no head to send it home."""
+    quiet_seconds, last = 0.0, ""
+    for _ in range(int(LONGEST_SECONDS / LOOK_SECONDS)):
+        if workers := _workers(ec2, own):
+            say(f"terminating {len(workers)} worker{'' if len(workers) == 1 else 's'}")
+            ec2.terminate_instances(InstanceIds=workers)
+            quiet_seconds, last = 0.0, ", ".join(workers)
+        elif quiet_seconds >= QUIET_SECONDS:
+            return
+        sleep(LOOK_SECONDS)
+        quiet_seconds += LOOK_SECONDS
+    raise ClusterError("workers", f"new ones for {LONGEST_SECONDS:.0f} s, the last {last}", "ray down")
 
 
 def _require_head(ec2: Any, own: OwnCluster) -> None:

@@ -23,6 +23,7 @@ from cluster.ray_schema import check_with_ray
 # Keys that Ray takes out of node_config before it calls AWS.
 RAYS_OWN_KEYS = ("SubnetIds",)
 TYPES = "available_node_types"
+PLACEHOLDER = "TORCH_INDEX_URL"  # stands in spot.yaml for an address that only V100 machines need
 
 
 def validate_file(path: Path) -> list[Problem]:
@@ -58,6 +59,7 @@ def _check_cluster(config: dict[str, Any]) -> list[Problem]:
         *_check_provider(config["provider"]),
         *(problem for place, machine in machines.items() for problem in _check_safety(machine, place)),
         *_check_markets(types, config["head_node_type"]),
+        *_check_placeholders(types),
         *_check_commands(config),
     ]
 
@@ -124,6 +126,16 @@ def _check_markets(types: dict[str, Any], head: str) -> Iterator[Problem]:
 
 def _is_spot(node_type: dict[str, Any]) -> bool:
     return bool(node_type["node_config"].get("InstanceMarketOptions", {}).get("MarketType") == "spot")
+
+
+def _check_placeholders(types: dict[str, Any]) -> Iterator[Problem]:
+    """A type that is switched on must not run a command that still has to be completed."""
+    for name, node_type in types.items():
+        for number, command in enumerate(node_type.get("worker_setup_commands") or []):
+            if PLACEHOLDER in command and node_type.get("max_workers", 1) > 0:
+                place, got = f"{TYPES}.{name}.worker_setup_commands[{number}]", f"{PLACEHOLDER} is no address yet"
+                mend = "put in that of the CUDA 12.6 builds, from PyTorch's start page, or set max_workers to 0"
+                yield Problem(place, got, mend)
 
 
 def _check_commands(config: dict[str, Any]) -> Iterator[Problem]:

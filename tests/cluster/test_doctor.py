@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from botocore.parsers import ResponseParserError
 
 from cluster import ClusterError, aws, doctor
@@ -236,3 +237,10 @@ def test_an_invalid_or_local_cluster_file_is_bad_usage(tmp_path: Path) -> None:
     for path in (tmp_path / "bad.yaml", SPOT_FILE.with_name("local.yaml")):
         with pytest.raises(ClusterError):
             doctor.read_wanted(path)
+
+
+def test_an_address_that_is_still_missing_is_named(spot_config: dict[str, Any], tmp_path: Path) -> None:
+    spot_config["available_node_types"]["v100-on-demand"]["max_workers"] = 1
+    (tmp_path / "spot.yaml").write_text(yaml.safe_dump(spot_config))
+    with pytest.raises(ClusterError, match=r"v100-on-demand.*TORCH_INDEX_URL is no address yet; put in"):
+        doctor.run(tmp_path / "spot.yaml", "s3://paramalloc-results/sweeps")

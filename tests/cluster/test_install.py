@@ -72,3 +72,14 @@ def test_a_v100_gets_its_driver_and_its_build_of_pytorch_first(node: Node) -> No
     pip = [line for line in lines if "pip install" in line]
     assert pip[0].endswith("--index-url https://example.org/cu126 torch")
     assert "--editable" in pip[1]
+
+
+@pytest.mark.parametrize("address", [(), ("TORCH_INDEX_URL",)])
+def test_a_v100_without_an_address_is_refused_in_one_line(node: Node, address: tuple[str, ...]) -> None:
+    path = {"HOME": str(node.home), "PATH": f"{node.home / 'bin'}:/usr/bin:/bin", "LOG": str(node.log)}
+    command = ["bash", str(SCRIPT), "v100", *address]
+    ended = subprocess.run(command, env=path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("install.sh: a V100 needs the address")
+    assert ended.stderr.count("\n") == 1
+    assert not node.log.exists()

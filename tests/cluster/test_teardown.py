@@ -77,6 +77,26 @@ def test_a_worker_that_comes_late_goes_too(cluster: Cluster) -> None:
     assert alive(cluster.account) == cluster.others
 
 
+def test_a_worker_that_was_on_its_way_when_none_was_left_is_not_left_behind(cluster: Cluster) -> None:
+    """The first look finds none, for the autoscaler's request is still on its way."""
+    cluster.account("ec2").terminate_instances(InstanceIds=sorted(cluster.workers))
+    cluster.ended.clear()
+    looks: list[str] = []
+
+    def sleep(_: float) -> None:
+        looks.append(launch(cluster.account, "ours", "worker") if len(looks) == 2 else "")
+
+    cluster.tear_down(cluster.head, sleep)
+    assert cluster.ended == [{looks[2]}, {cluster.head}]
+    assert alive(cluster.account) == cluster.others
+
+
+def test_an_autoscaler_that_never_rests_is_told_of_and_keeps_the_head(cluster: Cluster) -> None:
+    with pytest.raises(ClusterError, match=r"workers: got new ones for 300 s, the last i-.*ray down"):
+        cluster.tear_down(cluster.head, lambda _: launch(cluster.account, "ours", "worker"))
+    assert cluster.head in alive(cluster.account)
+
+
 def test_a_machine_that_is_not_the_head_ends_nothing(cluster: Cluster) -> None:
     for machine in (min(cluster.workers), min(cluster.others), "i-0123456789abcdef0"):
         with pytest.raises(ClusterError, match="not the head of ours"):
@@ -91,9 +111,11 @@ def test_a_refusal_is_one_line_and_leaves_the_head(cluster: Cluster) -> None:
     assert cluster.head in alive(cluster.account)
 
 
-def bootstrap(folder: Path, **provider: str) -> Path:
+def bootstrap(folder: Path, min_workers: int = 0, **provider: str) -> Path:
     file = folder / "ray_bootstrap_config.yaml"
-    file.write_text(yaml.safe_dump({"cluster_name": "ours", "provider": provider}))
+    types = {"head": {}, "g5-spot": {"min_workers": min_workers}}
+    config = {"cluster_name": "ours", "provider": provider, "available_node_types": types}
+    file.write_text(yaml.safe_dump(config))
     return file
 
 
@@ -113,3 +135,9 @@ def test_elsewhere_it_is_one_clear_error(tmp_path: Path) -> None:
                 own_cluster(file, client)
     with pytest.raises(ClusterError, match="no metadata service"):  # which has ended by now
         own_cluster(bootstrap(tmp_path, type="aws", region=REGION), client)
+
+
+def test_a_cluster_that_keeps_workers_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    file = bootstrap(tmp_path, min_workers=1, type="aws", region=REGION)
+    with pytest.raises(ClusterError, match=r"min_workers above 0 of g5-spot.*set it to 0.*ray down"):
+        own_cluster(file)

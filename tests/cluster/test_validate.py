@@ -99,6 +99,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         f"{TYPES}/head/node_config/InstanceMarketOptions",
         "a spot head",
     ),
+    (f"{TYPES}/v100-spot/max_workers", 2, f"{TYPES}/v100-spot/worker_setup_commands[0]", "TORCH_INDEX_URL"),
     ("setup_commands", [], "setup_commands", "another version"),
     ("worker_start_ray_commands/2", GONE, "worker_start_ray_commands", "no node agent"),
     (
@@ -131,6 +132,18 @@ def test_a_mistake_is_found_at_its_place(
     problems = validate_file(tmp_path / "spot.yaml")
     place = place.replace("/0/", "[0]/").replace("/", ".").replace("ray.io.", "ray.io/")
     assert place in {problem.place for problem in problems if part in str(problem)}, [str(p) for p in problems]
+
+
+def test_v100_machines_may_be_switched_on_once_the_address_is_given(spot: dict[str, Any], tmp_path: Path) -> None:
+    config = json.loads(json.dumps(spot))
+    kind = config[TYPES]["v100-spot"]
+    (command,) = kind["worker_setup_commands"]
+    kind |= {
+        "max_workers": 2,
+        "worker_setup_commands": [command.replace("TORCH_INDEX_URL", "https://example.org/cu126")],
+    }
+    (tmp_path / "spot.yaml").write_text(yaml.safe_dump(config))
+    assert validate_file(tmp_path / "spot.yaml") == []
 
 
 def test_wrong_keys_and_types_are_those_that_botocore_finds(spot: dict[str, Any]) -> None:
@@ -168,6 +181,14 @@ def statement(**fields: Any) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [base | fields]}
 
 
+def listing(**condition: Any) -> dict[str, Any]:
+    return statement(Action="s3:ListBucket", Resource="arn:aws:s3:::bucket", **condition)
+
+
+def like(prefix: str) -> dict[str, Any]:
+    return {"StringLike": {"s3:prefix": prefix}}
+
+
 @pytest.mark.parametrize(
     ("policy", "place"),
     [
@@ -179,6 +200,13 @@ def statement(**fields: Any) -> dict[str, Any]:
         (statement(Action="s3:*"), "Statement[0].Action"),
         (statement(Action="*"), "Statement[0].Action"),
         (statement(Effect="allow"), "Statement[0].Effect"),
+        (listing(), "Statement[0].Condition"),
+        (listing(Condition=["s3:prefix"]), "Statement[0].Condition"),
+        (listing(Condition={"StringLikeIfExists": {"s3:prefix": "results/*"}}), "Statement[0].Condition"),
+        (listing(Condition=like("")), "Statement[0].Condition"),
+        (listing(Condition=like("*")), "Statement[0].Condition"),
+        (listing(Condition=like("*/*")), "Statement[0].Condition"),
+        (listing(Condition=like("results*")), "Statement[0].Condition"),
         (statement(Sid="Read", Actions=["s3:GetObject"]), "Statement[0] (Read).Actions"),
         (statement() | {"Version": "2008-10-17"}, "Version"),
         ({"Version": "2012-10-17", "Statement": {}}, "Statement"),
@@ -186,6 +214,10 @@ def statement(**fields: Any) -> dict[str, Any]:
 )
 def test_a_policy_that_is_wider_than_it_must_be_or_malformed(policy: dict[str, Any], place: str) -> None:
     assert place in [problem.place for problem in check_policy(policy)]
+
+
+def test_listing_is_narrowed_to_a_folder() -> None:
+    assert check_policy(listing(Condition=like("results/*"))) == []
 
 
 def test_describing_has_no_narrower_resource() -> None:
