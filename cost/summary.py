@@ -23,7 +23,7 @@ from cost.rates import TrialName
 from cost.rounding import Line, Units, round_bill
 from cost.savings import savings_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 Json = dict[str, Any]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from cost import CostError
 from cost.ledger import parse
+from cost.summary import SCHEMA_VERSION as COST_SCHEMA_VERSION
 from cost.timeline import Attempt, attempts
 from paramalloc.config import SweepConfig, Variant
 from paramalloc.errors import UserError
@@ -130,7 +131,7 @@ def load_results(folder: ResultsFolder) -> SweepResults:
         attempts=tries,
         checks=load_checks(folder, [variant.name for variant in config.variants]),
         manifest=_read(folder.manifest) if folder.manifest.exists() else None,
-        cost=_read(folder.cost_summary) if folder.cost_summary.exists() else None,
+        cost=_of_version(folder.cost_summary, COST_SCHEMA_VERSION) if folder.cost_summary.exists() else None,
     )
 
 
@@ -175,16 +176,20 @@ def _attempts(events: Sequence[Json], folder: ResultsFolder) -> tuple[Attempt, .
 def _read_metrics(files: TrialFolder) -> Json:
     if not files.metrics.exists():
         return {}
-    metrics = _read(files.metrics)
-    version = metrics.get("schema_version")
-    if version != SCHEMA_VERSION:
-        allowed = f"this program reads {SCHEMA_VERSION}; use the one that made these results"
-        raise UserError(str(files.metrics), f"schema_version {version}", allowed)
-    return metrics
+    return _of_version(files.metrics, SCHEMA_VERSION)
 
 
 def _seed(trial: Trial) -> float:
     return float(trial.metrics["seed"]) if trial.metrics else math.inf
+
+
+def _of_version(path: Path, wanted: int) -> Json:
+    document = _read(path)
+    version = document.get("schema_version")
+    if version != wanted:
+        allowed = f"this program reads {wanted}; use the one that made these results"
+        raise UserError(str(path), f"schema_version {version}", allowed)
+    return document
 
 
 def _read(path: Path, advice: str = _ANEW) -> Json:

@@ -65,7 +65,7 @@ def test_the_summary_says_when_it_was_made_and_how_far_it_goes() -> None:
         "1970-01-01T02:00:00Z",
         "1970-01-01T01:00:00Z",
     )
-    assert (summary["schema_version"], summary["currency"], summary["budget_usd"]) == (2, "USD", 50.0)
+    assert (summary["schema_version"], summary["currency"], summary["budget_usd"]) == (3, "USD", 50.0)
 
 
 def test_an_empty_ledger_is_a_bill_of_nothing() -> None:

@@ -73,6 +73,14 @@ def test_a_damaged_file_is_named(
         load_results(copy)
 
 
+def test_a_bill_of_another_version_is_refused(embed_sweep: Any, tmp_path: Path) -> None:
+    copy = ResultsFolder(tmp_path / "copy")
+    shutil.copytree(embed_sweep.folder.root, copy.root)
+    write_json(copy.cost_summary, read_json(copy.cost_summary) | {"schema_version": 2})
+    with pytest.raises(UserError, match=r"COST_SUMMARY\.json: got schema_version 2; this program reads 3"):
+        load_results(copy)
+
+
 def test_a_ledger_row_that_cannot_be_right_is_a_mistake_in_its_file(embed_sweep: Any, tmp_path: Path) -> None:
     copy = ResultsFolder(tmp_path / "copy")
     shutil.copytree(embed_sweep.folder.root, copy.root)
