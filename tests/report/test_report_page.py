@@ -78,8 +78,8 @@ def test_a_latency_that_was_measured_beside_other_trials_is_marked(
     sweep.trial(RANKING, "emb25", final_ppl=312.0)
     text = page(sweep)
     rows = table_rows(text)
-    assert (rows["emb35 (baseline)"][9], rows["emb25"][9], rows["emb45"][9]) == ("12.5", "12.5*", DASH)
-    assert "*Measured in the ranking, beside other trials" in text
+    assert (rows["emb35 (baseline)"][9], rows["emb25"][9], rows["emb45"][9]) == ("12.5", "12.5\N{DAGGER}", DASH)
+    assert "\N{DAGGER} Measured in the ranking, beside other trials" in text
 
 
 def test_decisions_cost_and_setup_are_there(embed_report: ResultsFolder, embed_sweep: Any) -> None:

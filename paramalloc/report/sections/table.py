@@ -14,6 +14,7 @@ from paramalloc.report.variants import Measure, VariantResult, measure
 from paramalloc.results import DIVERGED, FINISHED
 
 _LATENCY = -2  # its column
+_BESIDE = "\N{DAGGER}"
 
 
 def variants_table(results: SweepResults, variants: list[VariantResult]) -> str:
@@ -30,7 +31,7 @@ def variants_table(results: SweepResults, variants: list[VariantResult]) -> str:
     rows = [_row(variant, unit, bool(winner and winner["winner"] == variant.name)) for variant in variants]
     if trials_at_once(results) > 1:
         for variant, row in zip(variants, rows, strict=True):
-            row[_LATENCY] += "*" if variant.latency_ms and not variant.finished_finals else ""
+            row[_LATENCY] += _BESIDE if variant.latency_ms and not variant.finished_finals else ""
     if results.is_runbook:
         heads.insert(1, "stage")
         for variant, row in zip(variants, rows, strict=True):
@@ -40,8 +41,8 @@ def variants_table(results: SweepResults, variants: list[VariantResult]) -> str:
         "did not finish has none; its curve, on a slice of dev, is in the figures. "
         f"Final scores are mean ± sd over {_seed_counts(variants)}; latency (batch 1) and speed are medians."
     )
-    if any(row[_LATENCY].endswith("*") for row in rows):
-        note += " *Measured in the ranking, beside other trials; of finalists it is measured by itself."
+    if any(row[_LATENCY].endswith(_BESIDE) for row in rows):
+        note += f" {_BESIDE} Measured in the ranking, beside other trials; of finalists it is measured by itself."
     return markdown_table(heads, rows, left=2 if results.is_runbook else 1) + "\n\n" + note
 
 
