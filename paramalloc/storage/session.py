@@ -19,7 +19,7 @@ from pathlib import Path
 
 from paramalloc.errors import UserError
 from paramalloc.files import atomic_write
-from paramalloc.results import ResultsFolder
+from paramalloc.results import DRIVER, ResultsFolder
 from paramalloc.storage.lease import newest_copy, take_lease
 from paramalloc.storage.lock import sole_driver
 from paramalloc.storage.mirror import Mirror, clear, pull, send_unseen, set_aside
@@ -48,6 +48,8 @@ def stored(folder: ResultsFolder, say: Callable[[str], None], aside: str | None 
     empty = aside is not None or not objects.names(folder.sweep.name)
     if not empty and not is_newest:
         _require_replaceable(folder, own)
+    if empty:
+        _require_no_strangers(folder.storage, objects)
 
     def taken_over() -> None:
         say(f"another driver has taken over {folder.storage}; this one stops")
@@ -97,6 +99,14 @@ def _interrupt() -> None:
 
 def _copy_name(folder: ResultsFolder) -> str | None:
     return folder.copy_name.read_text() if folder.copy_name.exists() else None
+
+
+def _require_no_strangers(address: str, objects: Objects) -> None:
+    """What a driver begins with is cleared, so it has to be a driver's."""
+    names = sorted(objects.names())
+    if names and DRIVER not in names:
+        allowed = "give --storage a prefix of its own"
+        raise UserError(address, f"objects that no sweep has put there, such as {names[0]}", allowed)
 
 
 def _require_replaceable(folder: ResultsFolder, own: str | None) -> None:

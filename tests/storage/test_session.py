@@ -136,6 +136,18 @@ def test_other_results_are_never_overwritten(
     assert files(head("b").root) == {"sweep.yaml": "another"}
 
 
+def test_what_no_sweep_has_put_there_is_neither_cleared_nor_mixed_with_results(
+    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str]
+) -> None:
+    objects.put("thesis.tex", b"years of work")
+    folder = head("a")
+    folder.root.mkdir(parents=True)
+    refusal = pytest.raises(UserError, match=r"no sweep has put there, such as thesis\.tex; give --storage a prefix")
+    with refusal, stored(folder, said.append):
+        raise AssertionError("a sweep has begun")
+    assert objects.names().keys() == {"thesis.tex"}
+
+
 def test_a_fresh_start_sets_aside_what_is_stored(
     head: Callable[[str], ResultsFolder], objects: Objects, said: list[str]
 ) -> None:
