@@ -67,12 +67,13 @@ dashboard: setup
 fetch: setup
 	$(VENV)/bin/python -m paramalloc fetch $(RESULTS)/$(basename $(notdir $(SWEEP)))
 
-down: setup
+# What stops the bill does not wait for an environment to be made anew.
+down: | $(STAMP)
 	$(VENV)/bin/ray down -y $(CLUSTER)
 
 # What of ours still runs at AWS, in the cluster file's region, or in REGIONS; exit code 1 when there is something.
 REGIONS ?=
-orphans: setup
+orphans: | $(STAMP)
 	$(VENV)/bin/python -m cluster orphans $(CLUSTER) $(addprefix --region ,$(REGIONS))
 
 clean:

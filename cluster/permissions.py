@@ -40,13 +40,23 @@ def check_quotas(aws: Clients, wanted: Wanted) -> Iterator[Finding]:
         quota = aws("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
         subject = f"quota {'spot' if spot else 'on-demand'} {family}"
         largest = max((kind.instance_type for kind in kinds), key=vcpus.__getitem__)
-        most = sum(vcpus[kind.instance_type] * kind.most for kind in kinds)
+        most = _most_vcpus(wanted, kinds, vcpus)
         if quota < vcpus[largest]:
             got = f"{quota:g} vCPUs, one {largest} needs {vcpus[largest]}"
             mend = f"ask for {most} under Service Quotas, Amazon EC2, {code} (takes hours to days)"
             yield Finding("problem", subject, got, mend)
         else:
-            yield Finding("ok", subject, f"{quota:g} vCPUs; {most} when all types are at their max_workers")
+            yield Finding("ok", subject, f"{quota:g} vCPUs; the file asks for {most} at most")
+
+
+def _most_vcpus(wanted: Wanted, kinds: list[MachineType], vcpus: dict[str, int]) -> int:
+    """Of as many machines of these types as may be there at a time, the largest ones."""
+    head = sum(vcpus[kind.instance_type] for kind in kinds if kind.name == wanted.head)
+    workers = sorted(
+        (vcpus[kind.instance_type] for kind in kinds if kind.name != wanted.head for _ in range(kind.most)),
+        reverse=True,
+    )
+    return head + sum(workers[: wanted.most_workers])
 
 
 def _family(instance_type: str) -> str | None:

@@ -38,6 +38,7 @@ class Wanted:
     key_name: str | None
     private_key: str | None
     head: str
+    most_workers: int  # of all types together
     types: tuple[MachineType, ...]
 
     @property
@@ -76,6 +77,7 @@ def wanted_by(config: dict[str, Any]) -> Wanted:
         key_name=kinds[head]["node_config"].get("KeyName"),
         private_key=config.get("auth", {}).get("ssh_private_key"),
         head=head,
+        most_workers=config.get("max_workers", 2),
         types=tuple(
             _machine_type(name, kind, 1 if name == head else kind.get("max_workers", config.get("max_workers", 2)))
             for name, kind in kinds.items()

@@ -62,11 +62,13 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One variant: what all its trials cost, and its bits per byte."""
+    """One variant: what its trials cost, its bits per byte, and how it is drawn (matplotlib's colour and marker)."""
 
     variant: str
     usd: float
     bpb: float
+    color: str = "#0072B2"
+    marker: str = "o"
 
 
 def png(figure: Figure) -> bytes:
@@ -145,18 +147,16 @@ def price_figure(markets: Sequence[Samples], until: float) -> Figure:
     return figure
 
 
-def dollars_against_bpb(points: Sequence[Point], baseline: str | None = None) -> Figure:
-    """What each variant cost against how well it compresses (lower is better in both); the baseline is black."""
+def dollars_against_bpb(points: Sequence[Point]) -> Figure:
+    """What each variant cost against how well it compresses; lower is better in both."""
     with _drawing() as (figure, axes):
         dearest = max((point.usd for point in points), default=0.0)
-        for rank, point in enumerate(points):
-            colour = "black" if point.variant == baseline else _LINES[rank % len(_LINES)][0]
-            marker = "o" if point.variant == baseline else _MARKERS[rank % len(_MARKERS)]
-            axes.plot(point.usd, point.bpb, color=colour, marker=marker, markersize=4.5)
+        for point in points:
+            axes.plot(point.usd, point.bpb, color=point.color, marker=point.marker, markersize=4.5)
             right = point.usd > 0.6 * dearest  # its name goes to its left, so that it stays inside
             place: dict[str, Any] = {"xytext": (-5, 4) if right else (5, 4), "ha": "right" if right else "left"}
             axes.annotate(point.variant, (point.usd, point.bpb), **_NOTE, **place)
-        axes.set(xlabel="spent on the variant (USD)", ylabel="dev bits per byte")
+        axes.set(xlabel="spent on the variant's ranking (USD)", ylabel="dev bits per byte")
         axes.margins(x=0.18, y=0.15)
         axes.set_xlim(left=0)
     return figure

@@ -24,6 +24,8 @@ from tests.s3_server import let_lease_expire
 
 REACTION_SECONDS = 20.0  # for a trial to leave; EC2 gives 120
 GIVEN_UP_SECONDS = 40.0  # for a silent machine
+HALF_WRITTEN = ".writing-"  # how the name of a checkpoint's folder begins until it is whole
+ATTEMPTS = 8  # to meet a trial in the milliseconds of a checkpoint
 
 
 def node_killed(scene: Scene, fault: Fault) -> None:
@@ -53,6 +55,33 @@ def host_silent(scene: Scene, fault: Fault) -> None:
     scene.driver.wait_for(lambda: scene.is_lost(node), GIVEN_UP_SECONDS)
     scene.driver.wait_for(lambda: scene.begun_since(scene.struck[-1].time), REACTION_SECONDS)
     scene.machines.unsilence()
+
+
+def raylet_silent(scene: Scene, fault: Fault) -> None:
+    """Ray's own process hangs and the trial beside it trains on, until its successor has begun elsewhere."""
+    node = scene.node(fault)
+    scene.strike([node], fault.kind)
+    scene.machines.silence(node, raylet_alone=True)
+    scene.machines.add()
+    scene.driver.wait_for(lambda: scene.is_lost(node), GIVEN_UP_SECONDS)
+    scene.driver.wait_for(lambda: scene.begun_since(scene.struck[-1].time), REACTION_SECONDS)
+    scene.machines.unsilence()
+
+
+def killed_while_writing(scene: Scene, fault: Fault) -> None:
+    """The trial's process is taken between the first and the last file of a checkpoint; tried until it is."""
+    for _ in range(ATTEMPTS):
+        node = scene.node(fault)
+        victims = workers(node)
+        half_written = _until_half_written(scene)
+        for worker in victims:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+        if half_written and victims and half_written.exists():
+            scene.strike([node], fault.kind, loses_node=False)
+            return
+        moment = time.time()
+        scene.driver.wait_for(lambda since=moment: scene.begun_since(since), REACTION_SECONDS)
 
 
 def notice_by_agent(scene: Scene, fault: Fault) -> None:
@@ -184,6 +213,17 @@ def _leave_and_die(scene: Scene, node: Any, kind: str) -> None:
     scene.driver.wait_for(lambda: scene.left_since(struck), REACTION_SECONDS)
     scene.machines.kill(node)
     scene.machines.add()
+
+
+def _until_half_written(scene: Scene) -> Path | None:
+    """A folder that a checkpoint is being written into, a moment after it came to be: it lives for milliseconds."""
+    until = time.monotonic() + REACTION_SECONDS
+    while time.monotonic() < until:
+        for checkpoints in scene.folder.root.glob("*/*/checkpoint"):
+            for name in os.listdir(checkpoints):
+                if name.startswith(HALF_WRITTEN):
+                    return checkpoints / name
+    return None
 
 
 def _newest_files(scene: Scene) -> list[Path]:

@@ -64,11 +64,11 @@ class Machines:
         self.nodes.remove(node)
         self.cluster.kill(node)
 
-    def silence(self, node: Any) -> None:
-        """SIGSTOP to all of its processes: the machine hangs, or its network is cut."""
+    def silence(self, node: Any, raylet_alone: bool = False) -> None:
+        """SIGSTOP to all of its processes: the machine hangs, or its network is cut; or to its raylet alone."""
         self.nodes.remove(node)
         self._silent_nodes.append(node)
-        for process in processes(node):
+        for process in _raylet(node) if raylet_alone else processes(node):
             process.send_signal(signal.SIGSTOP)
             self._silent.append(process)
 
@@ -154,6 +154,10 @@ def wait_until(condition: Callable[[], Any], seconds: float) -> Any:
 def workers(node: Any) -> list[psutil.Process]:
     """The processes on the node that hold a trial."""
     return [process for process in processes(node) if _name(process).startswith("ray::ImplicitFunc")]
+
+
+def _raylet(node: Any) -> list[psutil.Process]:
+    return [process for process in processes(node) if _name(process).split(" ")[0].endswith("/raylet")]
 
 
 def _name(process: psutil.Process) -> str:

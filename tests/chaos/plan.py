@@ -6,6 +6,7 @@ has reached a number of evaluations, not at a time of day, so that a slow machin
     Plan.draw(seed=7).faults      # what `run.run_plan` does to a sweep, in order
     Plan.driver_kill(seed=7)      # kill -9 of the driver at a random share of the sweep's duration
     Plan.of_trace([3.0, 11.0])    # machines lost without a notice at these seconds
+    Plan.of_kind("raylet_silent") # that fault alone
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ KINDS = (
     "storage_fails",
     "disk_of_head_lost",
 )
+BESIDES = ("raylet_silent", "killed_while_writing")  # run once each; the draws of old seeds stay what they were
 # These begin a new driver or a new cluster, so only one of them makes a run.
 _HEAVY = frozenset(
     {
@@ -56,7 +58,7 @@ class Fault:
     """One blow.
 
     Args:
-        kind: one of KINDS.
+        kind: one of KINDS or BESIDES.
         after_evaluations: strikes once the sweep has reported this many, counted over all trials.
         victim: picks the node or the trial, modulo how many there are.
         fraction: in [0, 1), free to the kind: which bit is flipped, how long a false alarm lasts.
@@ -88,6 +90,11 @@ class Plan:
             Fault(kind, point, dice.randrange(1000), dice.random()) for kind, point in zip(kinds, points, strict=True)
         ]
         return cls(f"seed {seed}", tuple(faults))
+
+    @classmethod
+    def of_kind(cls, kind: str) -> Plan:
+        """Once both machines are at work."""
+        return cls(kind, (Fault(kind, 4, 0, 0.5),))
 
     @classmethod
     def driver_kill(cls, seed: int, duration_seconds: float) -> Plan:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.conftest import Chaos
-from tests.chaos.plan import Plan, compressed, losses_of_node_trace
+from tests.chaos.plan import BESIDES, Plan, compressed, losses_of_node_trace
 
 pytestmark = pytest.mark.long
 FIRST = int(os.environ.get("CHAOS_FIRST", "25"))
@@ -20,6 +20,13 @@ TRACES = int(os.environ.get("CHAOS_TRACES", "0"))
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + RUNS))
 def test_chaos_leaves_no_trace_in_the_results(chaos: Chaos, seed: int) -> None:
     assert chaos.run(Plan.draw(seed)).problems == []
+
+
+@pytest.mark.parametrize("kind", BESIDES if RUNS else ())
+def test_a_rarer_fault_leaves_no_trace(chaos: Chaos, kind: str) -> None:
+    figures = chaos.run(Plan.of_kind(kind))
+    assert figures.problems == []
+    assert figures.faults == [kind]
 
 
 @pytest.mark.parametrize("seed", range(KILLS))

@@ -40,7 +40,7 @@ def test_a_prepared_account_has_no_problem(ready: Account, wanted: Wanted, stora
     assert {finding.state for finding in found} == {"ok"}, [f for f in found if f.state != "ok"]
     lines = [f"{finding.subject}: {finding.got}" for finding in found]
     assert "credentials: account 123456789012 as user/moto" in lines
-    assert "quota spot g: 256 vCPUs; 96 when all types are at their max_workers" in lines
+    assert "quota spot g: 256 vCPUs; the file asks for 32 at most" in lines  # eight workers of four
     assert f"security group paramalloc: SSH from {HOME}" in lines
     assert any(line.startswith("spot price g5.xlarge: from $") for line in lines)
 
@@ -221,7 +221,7 @@ def test_the_report_ends_with_a_count_and_shows_no_secret(ready: Account, capsys
     shown = capsys.readouterr().out
     assert shown.endswith("1 problem\n")
     assert "PROBLEM quota spot g: 0 vCPUs" in shown
-    assert "-> ask for 96 under Service Quotas" in shown
+    assert "-> ask for 32 under Service Quotas" in shown
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text()
     assert not [secret for secret in (SECRET, "planted-key-id", token) if secret in shown]
 

@@ -84,7 +84,7 @@ def test_figures_show_their_data_and_the_same_data_give_the_same_bytes() -> None
         return [
             spending_figure(spending(rows(), None), 3.0),
             price_figure(price_samples(rows()), 3 * HOUR),
-            dollars_against_bpb([Point("emb35", 1.2, 1.31), Point("emb45", 0.9, 1.29)], "emb35"),
+            dollars_against_bpb([Point("emb35", 1.2, 1.31), Point("emb45", 0.9, 1.29)]),
         ]
 
     spent, prices, dollars = drawn()

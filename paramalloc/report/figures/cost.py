@@ -6,7 +6,7 @@ there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from matplotlib.figure import Figure
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from cost.figures import Point, dollars_against_bpb, png, price_figure, spending_figure, svg
 from cost.series import price_samples, spending
 from paramalloc.files import atomic_write
+from paramalloc.report.figures.style import Look
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.variants import variant_results
 from paramalloc.results import ResultsFolder
@@ -23,17 +24,17 @@ _PRICES = "prices as they were sampled"
 _DOLLARS = "dollars spent in the ranking against bits per byte after it, for variants that finished it"
 
 
-def draw_cost_figures(results: SweepResults, folder: ResultsFolder) -> dict[str, str]:
+def draw_cost_figures(results: SweepResults, folder: ResultsFolder, appearance: Mapping[str, Look]) -> dict[str, str]:
     """Draw and write those there are data for; gives captions by name."""
     captions = {}
-    for name, caption, figure in _figures(results):
+    for name, caption, figure in _figures(results, appearance):
         atomic_write(folder.figures / f"{name}.png", png(figure))
         atomic_write(folder.figures / f"{name}.svg", svg(figure))
         captions[name] = caption
     return captions
 
 
-def _figures(results: SweepResults) -> Iterator[tuple[str, str, Figure]]:
+def _figures(results: SweepResults, appearance: Mapping[str, Look]) -> Iterator[tuple[str, str, Figure]]:
     cost = results.cost
     if cost is None:
         return
@@ -45,16 +46,25 @@ def _figures(results: SweepResults) -> Iterator[tuple[str, str, Figure]]:
         return
     spent = spending(results.events, cost["fixed_usd_per_hour"])
     yield "spending", _SPENDING, spending_figure(spent, cost["budget_usd"])
-    points = list(_points(results, cost))
+    points = list(_points(results, cost, appearance))
     if len(points) > 1:
-        yield "usd_vs_bpb", _DOLLARS, dollars_against_bpb(points, results.config.baseline_name)
+        yield "usd_vs_bpb", _DOLLARS, dollars_against_bpb(points)
 
 
-def _points(results: SweepResults, cost: Json) -> Iterator[Point]:
+def _points(results: SweepResults, cost: Json, appearance: Mapping[str, Look]) -> Iterator[Point]:
     """Scores after equal budgets only: finalists have trained longer, and a killed variant has none."""
     for variant in variant_results(results):
         stages = results.config.stage_names
         lines = [line for line in cost["by_trial"] if line["stage"] in stages and line["variant"] == variant.name]
         bpb = variant.ranking_score.get("dev_bpb")
-        if bpb is not None and lines and all(line["usd"] is not None for line in lines):
-            yield Point(variant.name, sum(line["usd"] for line in lines), bpb)
+        spent = [_usd(line) for line in lines]
+        known = [usd for usd in spent if usd is not None]
+        if bpb is not None and known and len(known) == len(spent):
+            look = appearance[variant.name]
+            yield Point(variant.name, sum(known), bpb, look.color, look.marker)
+
+
+def _usd(line: Json) -> float | None:
+    """Of one trial, finer than cents where its tokens are known."""
+    rate: float | None = line["usd_per_million_tokens"]
+    return line["usd"] if rate is None else rate * line["tokens"] / 1e6

@@ -58,7 +58,7 @@ def draw_figures(results: SweepResults, folder: ResultsFolder) -> list[Picture]:
     if results.manifest:
         write_token_lengths(folder)
         pictures.append(Picture(TOKEN_LENGTHS, "how long the documents are, in tokens", "data"))
-    captions = draw_cost_figures(results, folder)
+    captions = draw_cost_figures(results, folder, _looks(results))
     return pictures + [Picture(name, caption, "cost") for name, caption in captions.items()]
 
 

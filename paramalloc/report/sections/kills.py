@@ -1,6 +1,6 @@
 """The report's section on kills: each with its margin, what it spared, and whether an audit bore it out.
 
-Always holds: nothing is said of a kill's rightness but by an audit, a killed trial that was run on to its end.
+Always holds: nothing is said of a kill's rightness but by an audit, a killed trial that was trained again to its end.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _note(results: SweepResults, killed: list[KilledTrial]) -> str:
         if trial.stage == AUDIT:
             said.append(f"The audit trained {millions(trial.tokens)} tokens{_cost(results, trial)} to check one.")
     audits = [sentence(kill.audit["text"]) for kill in killed if kill.audit]
-    said += audits or ["No killed trial was run on to its end, so whether a kill was right is not known."]
+    said += audits or ["No killed trial was trained again to its end, so whether a kill was right is not known."]
     scored = "Perplexities in the table are on the slice of dev, at equal tokens"
     return " ".join([*said, f"{scored}; an audit's are on all of dev." if audits else f"{scored}."])
 

@@ -25,13 +25,14 @@ def variants_table(results: SweepResults, variants: list[VariantResult]) -> str:
     stages = {variant.name: stage for stage, members in results.stages.items() for variant in members}
     heads = [
         "variant", "d_model / L / H / d_ff", "params", "share", "expansion", "ranking", f"ranking dev PPL{per}",
-        f"final dev PPL{per}", "final dev bpb", f"final test PPL{per}", f"latency p50{at}, ms", "training tokens/s",
+        f"final dev PPL{per}", "final dev bpb", f"final test PPL{per}", f"latency p50{at}, ms",
+        "tokens/s while training",
     ]  # fmt: skip
     winner = results.decided("winner")
     rows = [_row(variant, unit, bool(winner and winner["winner"] == variant.name)) for variant in variants]
     if trials_at_once(results) > 1:
         for variant, row in zip(variants, rows, strict=True):
-            row[_LATENCY] += _BESIDE if variant.latency_ms and not variant.finished_finals else ""
+            row[_LATENCY] += _BESIDE if row[_LATENCY] != DASH and not variant.finished_finals else ""
     if results.is_runbook:
         heads.insert(1, "stage")
         for variant, row in zip(variants, rows, strict=True):
@@ -63,6 +64,15 @@ def _row(variant: VariantResult, unit: Measure, won: bool) -> list[str]:
         _ranking_state(variant),
         perplexity_text(score.get(unit.dev)),
         *(perplexity_text(spread.mean, spread.sd) for spread in final.values()),
+        *_speed(variant),
+    ]
+
+
+def _speed(variant: VariantResult) -> list[str]:
+    """Latency and speed; none for a run that another stage made, whose row has them."""
+    if variant.ranking and variant.ranking.metrics.get("same_run_as") and not variant.finished_finals:
+        return [DASH, DASH]
+    return [
         significant(variant.latency_ms[1] if variant.latency_ms else None, 3),
         significant(variant.tokens_per_second, 3),
     ]

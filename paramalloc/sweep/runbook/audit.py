@@ -1,4 +1,4 @@
-"""Kill audit: which killed trial runs on to its end, and whether stopping it was right.
+"""Kill audit: which killed trial is trained again to its end, and whether stopping it was right.
 
 Always holds: pure functions of the rows of decisions.jsonl; the one audited is the most doubtful kill, so that a rule
 that was right about it was hardly wrong about the others; a difference that seed noise hides decides nothing.
@@ -42,7 +42,7 @@ def audit_row(
     right: bool | None = dev_ppl is None or dev_ppl >= baseline_dev_ppl
     ended, caveat = "diverged", ""
     if dev_ppl is not None:
-        ended = f"ended at {dev_ppl:.2f}"
+        ended = f"ended at {dev_ppl:.2f} PPL"
         caveat = "" if noise else ", as far as one seed of each tells"
         if noise and abs(math.log(dev_ppl / baseline_dev_ppl)) <= 2 * noise.difference_error:
             right = None
@@ -57,7 +57,7 @@ def audit_row(
         "baseline": baseline,
         "baseline_dev_ppl": baseline_dev_ppl,
         "kill_was_right": right,
-        "text": f"audit: {kill['trial']}, run on to its end, {ended}, the baseline {baseline} at "
+        "text": f"audit: {kill['trial']}, trained again to its end, {ended}, its stage's baseline {baseline} at "
         f"{baseline_dev_ppl:.2f}: {found}",
     }
 
