@@ -17,7 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(VENV)/bin/python tune_main.py sweeps/smoke.yaml
 
-# Whole sweeps wait a lot, so the rest is tested beside them.
+# Whole sweeps wait a lot, so the rest is tested beside them; Ray's workers, nice by default, would starve there.
+test test-sweeps test-rest: export RAY_worker_niceness = 0
 test: setup
 	$(MAKE) --no-print-directory --jobs=2 test-sweeps test-rest
 
