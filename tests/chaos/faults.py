@@ -58,7 +58,7 @@ def host_silent(scene: Scene, fault: Fault) -> None:
 
 
 def raylet_silent(scene: Scene, fault: Fault) -> None:
-    """Ray's own process hangs and the trial beside it trains on, until its successor has begun elsewhere."""
+    """Ray's own process hangs, and the trial beside it trains on: to its end, or until a successor has begun."""
     node = scene.node(fault)
     scene.strike([node], fault.kind)
     scene.machines.silence(node, raylet_alone=True)

@@ -66,8 +66,13 @@ def _chances(results: SweepResults) -> Iterator[str]:
     chances = (winner or {}).get("probability_best")
     if chances:
         ranked = sorted(chances, key=lambda name: -chances[name])
-        shares = listed([f"{name} {percent(chances[name], 0)}" for name in ranked])
+        shares = listed([f"{name} {_chance(chances[name])}" for name in ranked])
         yield f"Chance of having the lowest true perplexity, given these scores: {shares}."
+
+
+def _chance(share: float) -> str:
+    """Never certainty: it is worked out from a few seeds, and from a finite number of draws."""
+    return ">99%" if share > 0.99 else "<1%" if share < 0.01 else percent(share, 0)
 
 
 def _equal_flops(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
@@ -88,9 +93,10 @@ def _equal_flops(results: SweepResults, variants: list[VariantResult]) -> Iterat
     )
     early = [name for name, of in runs.items() if any(_goes_on(at_flops, name, run) for run in of.values())]
     if early:
+        late = [name for name in runs if name not in early]
         said += (
             f" There {listed(early)} {'is' if len(early) == 1 else 'are'} read before the learning rate had decayed, "
-            "which favours whoever is read at the end."
+            f"which favours {listed(late)}."
         )
     yield said
 
