@@ -251,6 +251,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield server.address
 
 
+@pytest.mark.long
 def test_a_driver_that_is_stopped_and_killed_on_the_way_ends_with_the_same_numbers(
     tmp_path: Path, tiny: Callable[..., SweepConfig], undisturbed: tuple[ResultsFolder, str], s3: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""One evening with a spot cluster, told by commands: setup, up, a sweep that loses a machine and ends its cluster.
+"""One evening with a spot cluster, told by commands: setup, up, a sweep that loses a machine, the end, up and down.
 
 Always holds: what is done, a user types or EC2 does; nothing is asserted here but that each step comes to its end
 (`test_spot_cluster.py` looks at what came of it); each step's time is printed; nothing is left running.
@@ -7,6 +7,7 @@ Always holds: what is done, a user types or EC2 does; nothing is asserted here b
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -51,8 +52,8 @@ class Outcome:
     reclaimed: str = ""  # the Ray node that EC2 took
     meanwhile: dict[str, str] = field(default_factory=dict)  # what commands said while the sweep ran
     early_report: str = ""  # the page that `report` made of what S3 had then
+    down: tuple[list[str], list[str]] = ([], [])  # machines that ran before and after a `ray down`
     shown: str = ""  # by the sweep, on its screen
-    orphans_after: str = ""
     processes_left: list[str] = field(default_factory=list)
     listening: set[str] = field(default_factory=set)  # addresses
     written: dict[str, str] = field(default_factory=dict)  # by name: what commands printed, results, all logs
@@ -139,16 +140,29 @@ def tell(aws: Aws, machines: Machines, laptop: Laptop) -> Outcome:
     outcome.shown = (home / "tmux.log").read_text()
     laptop.run("python", "-m", "paramalloc", "fetch", f"{STORAGE}/cluster", "--checkpoints", place=laptop.home)
     laptop.run("ray", "down", "-y", cluster_file)
-    outcome.orphans_after = laptop.run("python", "-m", "cluster", "orphans", cluster_file)
-    clock.step("results fetched from S3; ray down finds nothing to do; no orphans")
+    clock.step("results fetched from S3; ray down finds nothing to do")
+    outcome.launches = list(aws.launches)
+    outcome.down = _up_and_down(machines, laptop, cluster_file)
+    laptop.run("python", "-m", "cluster", "orphans", cluster_file)
+    clock.step("a second ray up that is broken off; ray down ends its head; no orphans")
     assert undisturbed.wait(PATIENCE_SECONDS) == 0, laptop.said
     clock.step("the rest of an undisturbed run of the sweep, begun at the start")
     clock.total()
     outcome.written = _everything_written(machines.root, laptop)
     outcome.secrets = (SECRET, laptop.auth_token)
-    outcome.launches = aws.launches
-    sys.stderr.write(yaml.safe_dump({"RunInstances, as AWS was asked": aws.launches}, sort_keys=False))
+    sys.stderr.write(yaml.safe_dump({"RunInstances, as AWS was asked": outcome.launches}, sort_keys=False))
     return outcome
+
+
+def _up_and_down(machines: Machines, laptop: Laptop, cluster_file: str) -> tuple[list[str], list[str]]:
+    """A `ray up` that is broken off once its head runs, and `ray down`; what ran before it and after."""
+    up = laptop.start("ray", "up", "-y", cluster_file)
+    wait_until(lambda: machines.running, "a second head boots")
+    os.killpg(up.pid, signal.SIGKILL)
+    up.wait()
+    before = sorted(machines.running)
+    laptop.run("ray", "down", "-y", cluster_file)
+    return before, sorted(machines.running)
 
 
 @contextmanager

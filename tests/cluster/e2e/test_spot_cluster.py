@@ -112,6 +112,12 @@ def test_the_sweep_ends_the_cluster_workers_first_and_leaves_nothing(outcome: Ou
     assert outcome.processes_left == []
 
 
+def test_ray_down_ends_what_runs(outcome: Outcome) -> None:
+    before, after = outcome.down
+    assert len(before) == 1
+    assert after == []
+
+
 def test_nothing_listens_beyond_loopback(outcome: Outcome) -> None:
     assert outcome.listening
     assert {address.removeprefix("::ffff:") for address in outcome.listening} <= {"127.0.0.1", "::1"}
