@@ -75,7 +75,7 @@ def test_what_was_saved_and_what_is_to_come_stand_on_lines_of_their_own(
     )
     text = section_of(sweep.folder)
     assert "Total $0.22 of a budget of $1.00" in text  # 15 min x 0.40 + 15 min x 0.48
-    assert "A million tokens cost $0.0550, all included." in text
+    assert "A million tokens cost $0.0550, boot, idle and head included." in text
     assert "- Saved by spot instances: $0.28 ($0.22 for what costs $0.50 on demand)" in text
     assert "- Projected to the end: $0.66 ($0.44 for 8.0M tokens to go)" in text
     assert "- Stopped at the budget: so" in text

@@ -55,7 +55,7 @@ def _total(cost: Json) -> str:
         return f"{spent} on machines that cost nothing (`cost.fixed_usd_per_hour` is 0)."
     total = f"Total {usd(cost['total_usd'])} of a budget of {usd(cost['budget_usd'])}: {spent}."
     if cost["usd_per_million_tokens"]:
-        total += f" A million tokens cost ${cost['usd_per_million_tokens']:,.4f}, all included."
+        total += f" A million tokens cost ${cost['usd_per_million_tokens']:,.4f}, boot, idle and head included."
     if cost["unpriced_node_seconds"]:
         total += f" No price is known for {hours(cost['unpriced_node_seconds'])} of node time, which the total lacks."
     return total
