@@ -23,10 +23,11 @@ test: setup
 	$(MAKE) --no-print-directory --jobs=2 test-sweeps test-rest
 
 test-sweeps: setup
+	$(VENV)/bin/python -m pytest tests/chaos
 	$(VENV)/bin/python -m pytest tests/sweep
 
 test-rest: setup
-	$(VENV)/bin/python -m pytest --ignore=tests/sweep
+	$(VENV)/bin/python -m pytest --ignore=tests/sweep --ignore=tests/chaos
 
 test-long: setup
 	$(VENV)/bin/python -m pytest -m long
