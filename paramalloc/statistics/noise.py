@@ -32,6 +32,11 @@ class SeedNoise:
         """Standard error of the difference of two single runs whose noise is independent."""
         return math.sqrt(2) * self.standard_deviation
 
+    @property
+    def reach(self) -> float:
+        """Two standard errors of such a difference: what is within it is not told apart."""
+        return 2 * self.difference_error
+
 
 def seed_noise(log_perplexities: Sequence[float]) -> SeedNoise | None:
     """The noise of one variant's runs at one budget; None for fewer than two. Errors: ValueError if not finite."""
@@ -68,5 +73,5 @@ def contenders(log_perplexities: Mapping[str, float], noise: SeedNoise, limit: i
         noise: of a single run at the ranking budget; the standard error is that of a difference of two runs.
     """
     names = sorted(log_perplexities, key=lambda name: (log_perplexities[name], name))
-    reach = log_perplexities[names[0]] + 2 * noise.difference_error if names else 0.0
+    reach = log_perplexities[names[0]] + noise.reach if names else 0.0
     return [name for name in names if log_perplexities[name] <= reach][:limit]

@@ -44,7 +44,7 @@ def audit_row(
     if dev_ppl is not None:
         ended = f"ended at {dev_ppl:.2f} PPL"
         caveat = "" if noise else ", as far as one seed of each tells"
-        if noise and abs(math.log(dev_ppl / baseline_dev_ppl)) <= 2 * noise.difference_error:
+        if noise and abs(math.log(dev_ppl / baseline_dev_ppl)) <= noise.reach:
             right = None
     found = f"the kill was {'right' if right else 'wrong'}{caveat}"
     if right is None:
