@@ -167,7 +167,7 @@ def forecast_as_json(found: Forecast) -> dict[str, Any]:
 
 def ranking_work(plan: Plan) -> tuple[Work, Work]:
     """The least and the most that all rankings train, with the noise calibration before and the audit after them."""
-    stages = [_stage_work(stage, plan.config.ranking, _is_taken_over(stage, plan)) for stage in plan.stages]
+    stages = [_stage_work(stage, plan.config.ranking, plan.takes_over(stage)) for stage in plan.stages]
     seeds = set(plan.config.ranking.noise_seeds)
     once = seeds - set(plan.config.finalists.seeds) if rates_tried(plan.baseline) == 1 else seeds
     runs = ((plan.baseline.ranking, seeds), (plan.baseline.final, once))
@@ -179,11 +179,6 @@ def ranking_work(plan: Plan) -> tuple[Work, Work]:
         _sum_of([*noise, *(least for least, _ in stages), *proposed[:1]]),
         _sum_of([*noise, *(most for _, most in stages), *proposed[1:], *dearest_audit]),
     )
-
-
-def _is_taken_over(stage: StagePlan, plan: Plan) -> bool:
-    """Whether the stage's baseline is what the stage is built on, and so has been trained already."""
-    return stage.built_on is not None and stage.baseline.variant.is_as(plan[stage.built_on].variant)
 
 
 def _stage_work(stage: StagePlan, ranking: RankingConfig, baseline_is_there: bool) -> tuple[Work, Work]:

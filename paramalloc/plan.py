@@ -83,6 +83,10 @@ class Plan:
         """As many finalists as there may be beside the baseline: winners of stages, and others of the last one."""
         return min(len(self.variants) - 1 + self.to_come, len(self.stages) - 1 + self.config.most_promoted)
 
+    def takes_over(self, stage: StagePlan) -> bool:
+        """Whether the stage's baseline is what the stage is built on, and so has been trained already."""
+        return stage.built_on is not None and stage.baseline.variant.is_as(self[stage.built_on].variant)
+
     def __getitem__(self, name: str) -> VariantPlan:
         return self._by_name[name]
 
@@ -269,7 +273,7 @@ def warnings(plan: Plan, size: CorpusSize) -> list[str]:
     if ranking.stop == "kill_rule" and ranking.kill_rule.window_tokens >= ranking.tokens:
         found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")
     for stage in plan.stages:
-        if stage.built_on is not None and not stage.baseline.variant.is_as(plan[stage.built_on].variant):
+        if stage.built_on is not None and not plan.takes_over(stage):
             found.append(
                 f"no variant of the stage {stage.name} is what it is built on, unchanged: "
                 f"its winner may be worse than {stage.built_on}"
