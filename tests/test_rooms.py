@@ -64,9 +64,8 @@ def test_ray_is_known_to_thin_adapters_alone() -> None:
         "sweep/gauges.py",
         "sweep/machines/nodes.py",
         "sweep/machines/ray_session.py",
+        "sweep/machines/workers.py",
         "sweep/runbook/optuna_search.py",
-        "sweep/runner.py",
-        "sweep/side_jobs.py",
         "sweep/trials/recall.py",
         "sweep/trials/trial.py",
     }

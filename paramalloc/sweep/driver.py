@@ -73,7 +73,7 @@ def run_sweep(
         atomic_write(folder.sweep, dump_sweep(config))
         record_provenance(folder)
         estimate = forecast_as_json(make_forecast(plan, folder.root))
-        session = Session(config.name, data, folder, journal, display, verbose)
+        session = Session(config, data, folder, journal, display, verbose)
         shown: set[str] = set()
 
         def next_stage(plan: Plan, stage: StagePlan) -> None:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from paramalloc.config import SweepConfig
 from paramalloc.plan import Plan
 from paramalloc.provenance import git_sha
 from paramalloc.results import FAILED, ResultsFolder
@@ -21,7 +22,8 @@ from paramalloc.sweep.gauges import Gauges, readings
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.machines.nodes import NodeWatch
 from paramalloc.sweep.machines.price_watch import PriceWatch
-from paramalloc.sweep.machines.ray_session import Cluster, is_cluster, ray_session
+from paramalloc.sweep.machines.ray_session import is_cluster, ray_session
+from paramalloc.sweep.machines.workers import Shared, Workers
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.rules.stopping import StoppingRule
 from paramalloc.sweep.runner import run_stage
@@ -34,14 +36,20 @@ from paramalloc.sweep.trials.work import SweepData
 class Session:
     """What all stages share.
 
-    `name`: of the sweep; `data`: the text, more of it once more vocabularies are asked for; `stages`: the recorders
-    of those that have begun, by name and in their order.
+    `data`: the text, more of it once more vocabularies are asked for; `stages`: the recorders of those that have
+    begun, by name and in their order.
     """
 
     def __init__(
-        self, name: str, data: SweepData, folder: ResultsFolder, journal: Journal, display: Display, verbose: bool
+        self,
+        config: SweepConfig,
+        data: SweepData,
+        folder: ResultsFolder,
+        journal: Journal,
+        display: Display,
+        verbose: bool,
     ) -> None:
-        self.name, self.data, self.folder, self.journal = name, data, folder, journal
+        self.config, self.data, self.folder, self.journal = config, data, folder, journal
         self.display, self.verbose = display, verbose
         self.versions = {
             "git_sha": git_sha(Path(__file__).parent),
@@ -50,7 +58,8 @@ class Session:
         }
         self.guard = BudgetGuard(journal)
         self.stages: dict[str, StageRecorder] = {}
-        self._cluster: tuple[Cluster, NodeWatch] | None = None
+        self._machines: tuple[Workers, NodeWatch] | None = None
+        self._shared: tuple[SweepData, Shared[SweepData]] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Session:
@@ -69,31 +78,40 @@ class Session:
     def failed(self) -> list[str]:
         return [trial.task.name for trial in self.trials if trial.status == FAILED]
 
-    def cluster(self) -> tuple[Cluster, NodeWatch]:
-        """Ray and its machines, started now where they are not."""
-        if self._cluster is None:
+    def machines(self) -> tuple[Workers, NodeWatch]:
+        """Ray's workers and the nodes they are on, started now where they are not."""
+        if self._machines is None:
             cluster = self._stack.enter_context(ray_session(self.verbose))
             gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ""
             where = f"dashboard http://{cluster.dashboard}" if cluster.dashboard else "no dashboard"
             self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")
+            resources = self.config.resources
+            workers = Workers(resources.cpus_per_trial, cluster.gpus_per_trial(resources))
+            self._stack.callback(workers.close)
             prices = self._stack.enter_context(PriceWatch(self.journal))
             nodes = NodeWatch(self.journal, agents=is_cluster(), prices=prices, beat=self._show_live())
             self._stack.callback(nodes.close)
-            self._cluster = cluster, nodes
-        return self._cluster
+            self._machines = workers, nodes
+        return self._machines
+
+    def shared_data(self) -> Shared[SweepData]:
+        """The text as it is now, for workers; the same text is sent once."""
+        if self._shared is None or self._shared[0] is not self.data:
+            self._shared = self.data, Shared(self.data)
+        return self._shared[1]
 
     def watch(self) -> None:
         """Machines and money, to be looked at about once a second while something runs that is no trial of a stage.
 
         Errors: BudgetReachedError when the budget is spent.
         """
-        _, nodes = self.cluster()
+        _, nodes = self.machines()
         nodes.tick()
         self.guard.watch()
 
     def _show_live(self) -> Callable[[Collection[str]], None]:
         """Puts money, speed and trials on Ray's metrics port whenever it is called with the nodes that are there."""
-        gauges, journal = Gauges(self.name), self.journal
+        gauges, journal = Gauges(self.config.name), self.journal
         return lambda nodes: gauges.show(readings(journal.newest, nodes, self.trials, journal.preemptions()))
 
     def train(self, plan: Plan, tasks: list[TrialTask], rule: StoppingRule, retry_failed: bool) -> StageRecorder:
@@ -117,10 +135,10 @@ class Session:
             recorder.missing and not recorder.hopeless
         ):  # again where the budget allows more than it first seemed to
             names = self.guard.admit(recorder)
-            cluster, nodes = self.cluster()
+            workers, nodes = self.machines()
             self.display.show(recorder)
             try:
-                run_stage(recorder, names, self.data, cluster, nodes, self.guard)
+                run_stage(recorder, names, self.shared_data(), workers, nodes, self.guard)
             finally:
                 self.display.end_stage()
         if recorder.epidemic:

@@ -60,6 +60,14 @@ class StageControl:
     def stopping(self) -> bool:
         return self._stop_by is not None
 
+    def place_in_line(self, name: str) -> tuple[bool, bool]:
+        """Sorts the trials that wait for a worker."""
+        return self.recorder.trials[name].place_in_line
+
+    def wanted(self, name: str, waiting: bool) -> bool:
+        """Whether the trial is still to be trained: not over, nor withheld for the budget's sake while it waits."""
+        return not self.recorder.trials[name].done and not (waiting and name in self.guard.withheld)
+
     def receive(self, name: str, payload: dict[str, Any]) -> bool:
         """Take in a report. Returns True when the trial has to stop."""
         notice = payload.get("notice")

@@ -13,6 +13,7 @@ import ray
 
 from paramalloc.config import SweepConfig
 from paramalloc.data.prepare import prepare
+from paramalloc.sweep.machines.workers import Workers
 from paramalloc.sweep.trials.work import make_sweep_data
 from paramalloc.sweep_file import check_sweep
 from tests.sweep.played import PlayedSweep
@@ -51,6 +52,14 @@ def local_ray() -> Iterator[None]:
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def workers(local_ray: None) -> Iterator[Workers]:
+    """Workers of one core each on the session's Ray."""
+    workers = Workers(1.0, 0.0)
+    yield workers
+    workers.close()
 
 
 @pytest.fixture

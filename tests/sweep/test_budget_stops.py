@@ -165,7 +165,7 @@ def test_the_sanity_stage_stops_at_the_budget_and_with_more_it_is_done(
         data = make_sweep_data({config.model.vocab_size: tokens}, config.model.vocab_size, 2_000)
         with Display(Console(quiet=True)) as display:
             journal = Journal(folder, config.cost, display.say)
-            with closing(journal), Session("tiny", data, folder, journal, display, verbose=False) as session:
+            with closing(journal), Session(config, data, folder, journal, display, verbose=False) as session:
                 check_sanity(session, plan, plan.stages[0])
 
     def there() -> bool:

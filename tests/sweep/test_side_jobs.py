@@ -11,15 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from paramalloc.config import EvaluationConfig, ResourcesConfig
+from paramalloc.config import EvaluationConfig
 from paramalloc.errors import UserError
 from paramalloc.sweep import side_jobs
-from paramalloc.sweep.machines.ray_session import Cluster
+from paramalloc.sweep.machines.workers import Workers
 from paramalloc.sweep.runbook.sanity import Check
-from paramalloc.sweep.side_jobs import MAX_LOST_WORKERS, brief, measure_alone, run_checks
+from paramalloc.sweep.side_jobs import MAX_LOST_WORKERS, measure_alone, run_checks
 from paramalloc.sweep.stopped import BudgetReachedError
-
-HERE = Cluster(cpus=2.0, gpus=0.0, nodes=1, dashboard=None)
 
 
 def dies(times: int, tally: Path, answer: Any) -> Any:
@@ -36,47 +34,47 @@ def dies(times: int, tally: Path, answer: Any) -> Any:
 
 
 def test_a_check_whose_worker_died_is_done_again(
-    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(side_jobs, "try_out", dies(1, tmp_path / "tally", "found"))
     check = cast(Check, SimpleNamespace(name="overfit-base"))
-    ((_, outcome),) = run_checks([check], cast(Any, None), ResourcesConfig(), HERE)
+    ((_, outcome),) = run_checks([check], cast(Any, None), workers)
     assert outcome == "found"
 
 
 def test_a_measurement_that_loses_every_worker_ends_with_a_sentence(
-    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(side_jobs, "profile", dies(100, tmp_path / "tally", None))
     with pytest.raises(UserError, match=f"a worker that was lost {MAX_LOST_WORKERS} times"):
-        measure_alone({}, EvaluationConfig(), ResourcesConfig(), HERE)
+        measure_alone({}, EvaluationConfig(), workers)
 
 
 def test_a_measurement_that_breaks_down_is_not_done_again(
-    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*arguments: Any) -> None:
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(side_jobs, "profile", broken)
     with pytest.raises(UserError, match="measuring latency and memory: got an error: no such kernel"):
-        measure_alone({}, EvaluationConfig(), ResourcesConfig(), HERE)
+        measure_alone({}, EvaluationConfig(), workers)
 
 
 def test_machines_are_watched_while_a_measurement_goes_on(
-    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job ends only once somebody has ticked."""
     ticked = tmp_path / "ticked"
 
-    def job(*arguments: Any) -> str:
+    def job(*arguments: Any) -> dict[str, str]:
         while not ticked.exists():
             time.sleep(0.01)
-        return "measured"
+        return {"emb35": "measured"}
 
     monkeypatch.setattr(side_jobs, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(side_jobs, "profile", job)
-    assert measure_alone({}, EvaluationConfig(), ResourcesConfig(), HERE, tick=ticked.touch) == "measured"
+    assert measure_alone({}, EvaluationConfig(), workers, tick=ticked.touch) == {"emb35": "measured"}
 
 
 def hangs(pids: Path) -> Any:
@@ -111,18 +109,18 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def two_checks(tick: Callable[[], None]) -> None:
+def two_checks(workers: Workers, tick: Callable[[], None]) -> None:
     checks = [cast(Check, SimpleNamespace(name=name)) for name in ("overfit-base", "lr_find-base")]
-    list(run_checks(checks, cast(Any, None), ResourcesConfig(), HERE, tick))
+    list(run_checks(checks, cast(Any, None), workers, tick))
 
 
-def measurement(tick: Callable[[], None]) -> None:
-    measure_alone({}, EvaluationConfig(), ResourcesConfig(), HERE, tick)
+def measurement(workers: Workers, tick: Callable[[], None]) -> None:
+    measure_alone({}, EvaluationConfig(), workers, tick)
 
 
 @pytest.mark.parametrize(("work", "jobs"), [(two_checks, 2), (measurement, 1)])
 def test_the_end_of_the_budget_ends_the_workers_of_what_runs_beside_the_trials(
-    work: Callable[..., None], jobs: int, tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+    work: Callable[..., None], jobs: int, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pids = tmp_path / "pids"
 
@@ -134,11 +132,5 @@ def test_the_end_of_the_budget_ends_the_workers_of_what_runs_beside_the_trials(
     monkeypatch.setattr(side_jobs, "try_out", hangs(pids))
     monkeypatch.setattr(side_jobs, "profile", hangs(pids))
     with pytest.raises(BudgetReachedError):
-        work(tick)
+        work(workers, tick)
     wait_until(lambda: not running(pids))
-
-
-def test_of_rays_long_account_of_a_death_the_sentence_that_says_why_is_kept() -> None:
-    account = "The actor died unexpectedly.\n\tclass_name: X\n\tThe actor is dead because its node has died."
-    assert brief(RuntimeError(account)) == "The actor is dead because its node has died."
-    assert brief(ValueError()) == "ValueError"

@@ -36,11 +36,11 @@ def check_sanity(session: Session, plan: Plan, stage: StagePlan) -> None:
     if not missing:
         return
     session.guard.require()
-    cluster, _ = session.cluster()
+    workers, _ = session.machines()
     names = ", ".join(dict.fromkeys(check.variant for check in missing))
     session.display.say(f"sanity: trying out whether {names} can learn, and at which learning rates")
     failed = []
-    with closing(run_checks(missing, session.data, plan.config.resources, cluster, session.watch)) as outcomes:
+    with closing(run_checks(missing, session.shared_data(), workers, session.watch)) as outcomes:
         for check, outcome in outcomes:
             _bill(session.journal, check, outcome)
             _keep(folder, check, outcome.result)

@@ -208,11 +208,11 @@ class Stages:
         if not finished:
             return
         self.session.guard.require()
-        cluster, _ = self.session.cluster()
+        workers, _ = self.session.machines()
         runs = {trial.task.variant: trial.task.run for trial in finished}
         self.session.display.say(f"measuring latency and memory of {', '.join(runs)}, alone")
         metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
-        profiles = measure_alone(runs, self.config.evaluation, self.config.resources, cluster, self.session.watch)
+        profiles = measure_alone(runs, self.config.evaluation, workers, self.session.watch)
         for path, item in metrics.items():
             profile = dict(profiles[item["variant"]])
             write_json(path, item | {"profiled_alone": bool(profile.pop("alone"))} | profile)

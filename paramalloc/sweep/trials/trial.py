@@ -1,8 +1,8 @@
-"""The Ray Tune trainable: a thin shell around `work.run_trial` inside a worker process.
+"""A trial inside a worker process: a thin shell around `work.run_trial`.
 
 Always holds: before a trial ends it has reported why: it finished, diverged, broke down with a traceback, or was
 called back from its machine; a worker that ends without a word was lost. What is to be started anew ends with an
-exception, since Tune restarts only that. The worker uses as many threads as CPUs it was given, and keeps the memory
+exception, since only that is restarted. The worker uses as many threads as CPUs it was given, and keeps the memory
 that a step frees.
 """
 
@@ -16,13 +16,13 @@ from typing import Any
 
 import ray
 import torch
-from ray import tune
 
 from paramalloc.config import EvaluationConfig, TelemetryConfig
 from paramalloc.evaluation.profile import profile_variants
 from paramalloc.numerics import choose_numerics
 from paramalloc.results import ResultsFolder
 from paramalloc.storage.checkpoints import open_checkpoints
+from paramalloc.sweep.machines.workers import Report, Shared
 from paramalloc.sweep.runbook.sanity import Check
 from paramalloc.sweep.trials.recall import STOP_REASON, Recall
 from paramalloc.sweep.trials.tasks import TrialTask
@@ -37,11 +37,11 @@ WITHDRAWAL_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class StageInput:
-    """What every trial of a stage needs; it travels through the object store, its arrays without a copy."""
+    """What every trial of a stage needs."""
 
     session: str  # of the driver
     tasks: dict[str, TrialTask]
-    data: SweepData
+    data: Shared[SweepData]
     evaluation: EvaluationConfig
     telemetry: TelemetryConfig
     origins: dict[str, Origin]
@@ -54,12 +54,13 @@ class CalledBack(Exception):
     """Ends an attempt whose state is saved, so that the trial is placed anew."""
 
 
-def train(config: dict[str, Any], stage: StageInput) -> None:
-    """Run the trial named by `config["trial"]`; every report is `{"trial": name, "payload": {...}}`.
+def train(name: str, shared: Shared[StageInput], send: Report) -> None:
+    """Run the trial of that name and `send` its reports (see `work.run_trial`).
 
     Errors: CalledBack after a report of kind `preempted`; what training raises, after one of kind `failed`.
     """
-    task = stage.tasks[config["trial"]]
+    stage = shared.get()
+    task = stage.tasks[name]
     kinds = []
 
     def report(payload: dict[str, Any]) -> None:
@@ -68,7 +69,7 @@ def train(config: dict[str, Any], stage: StageInput) -> None:
             payload |= _placement(stage.cpus, stage.gpus)
         elif payload["kind"] == "preempted":
             payload |= _who_calls(recall, payload["reason"])
-        tune.report({"trial": task.name, "payload": payload})
+        send(payload)
 
     _prepare_worker(stage.cpus)
     with Recall(stage.session, f"{task.stage}/{task.name}") as recall:
@@ -103,13 +104,13 @@ class CheckOutcome:
     ended: float
 
 
-def try_out(check: Check, data: SweepData, cpus: float, gpus: float) -> CheckOutcome:
+def try_out(check: Check, data: Shared[SweepData], cpus: float, gpus: float) -> CheckOutcome:
     """`work.run_check` in a worker that holds what a trial holds; what it raises is a finding."""
     _prepare_worker(cpus)
     began = time.time()
     try:
         numerics = choose_numerics(check.run.training.precision, _device(gpus))
-        result = run_check(check, data, numerics)
+        result = run_check(check, data.get(), numerics)
     except Exception as error:  # as for a trial: its own fault is recorded, not raised here
         problem = f"{check.variant}: {_one_line(error)}"
         result = {"passed": False, "message": problem, "traceback": traceback.format_exc()}
@@ -136,7 +137,7 @@ def _device(gpus: float) -> torch.device:
     return torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
 
 
-def _run(task: TrialTask, stage: StageInput, report: Any, recall: Recall) -> None:
+def _run(task: TrialTask, stage: StageInput, report: Report, recall: Recall) -> None:
     numerics = choose_numerics(task.run.training.precision, _device(stage.gpus))
     folder = stage.folder.trial(task.stage, task.name)
 
@@ -148,7 +149,7 @@ def _run(task: TrialTask, stage: StageInput, report: Any, recall: Recall) -> Non
         return open_telemetry(stage.telemetry, folder, origin, step, numerics.device, notify)
 
     checkpoints = open_checkpoints(folder, notify)
-    run_trial(task, stage.data, stage.evaluation, checkpoints, numerics, report, open_curves, recall.reason)
+    run_trial(task, stage.data.get(), stage.evaluation, checkpoints, numerics, report, open_curves, recall.reason)
 
 
 def _who_calls(recall: Recall, reason: str) -> dict[str, Any]:
