@@ -58,6 +58,9 @@ def admit(
 class BudgetGuard:
     """Asks what the budget allows while stages run.
 
+    `withheld`: trials of the present stage that may not start now. `ahead`: a later stage of which trials run
+    already, for the caller to set; they may begin while `room_ahead`: the budget has room for everything.
+
     Args:
         journal: bill, outlook and diary of the sweep.
         clock: seconds, monotonic.
@@ -65,7 +68,9 @@ class BudgetGuard:
 
     def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
         self.journal, self.clock = journal, clock
-        self.withheld: frozenset[str] = frozenset()  # trials of the present stage that may not start now
+        self.withheld: frozenset[str] = frozenset()
+        self.ahead: StageRecorder | None = None
+        self.room_ahead = False
         self.spent_up = False
         self._pace = _Pace(clock)
         self._next_look = clock()
@@ -100,11 +105,12 @@ class BudgetGuard:
 
     def tick(self, recorder: StageRecorder, busy: Collection[str]) -> None:
         """Look at the bill when it is time to. `busy`: the trials that have a worker, if only since a moment ago."""
-        self._pace.watch(recorder.running)
+        running = [*recorder.running, *(self.ahead.running if self.ahead else ())]
+        self._pace.watch(running)
         began = self.clock()
         if began < self._next_look or self.spent_up:
             return
-        summary = self.journal.bill_now(self._pace.tokens(recorder.running))
+        summary = self.journal.bill_now(self._pace.tokens(running))
         level = self._about_spent(summary)
         if isinstance(level, Stop):
             self.spent_up = True
@@ -122,16 +128,19 @@ class BudgetGuard:
         return decide(summary["total_usd"], 0.0, 0.0, self.journal.cost.budget_usd)
 
     def _allowance(self, recorder: StageRecorder, summary: Mapping[str, Any], busy: Collection[str]) -> Allowance:
-        ahead = _usd_by_trial(summary) if self._has_measured() else {}
+        to_come = _usd_by_trial(summary) if self._has_measured() else {}
         line = sorted(recorder.trials.values(), key=lambda trial: trial.place_in_line)
-        costs = {t.task.name: ahead.get((t.task.stage, t.task.name), 0.0) for t in line if not t.done}
-        return admit(
+        costs = {t.task.name: to_come.get((t.task.stage, t.task.name), 0.0) for t in line if not t.done}
+        ahead = {(task.stage, task.name) for task in self.ahead.missing} if self.ahead else set()
+        allowance = admit(
             summary["total_usd"],
             self.journal.cost.budget_usd,
             sum(usd for name, usd in costs.items() if name in busy),
             [(name, usd) for name, usd in costs.items() if name not in busy],
-            sum(ahead.get(name, 0.0) for name in self.journal.look_ahead().reserved),
+            sum(to_come.get(name, 0.0) for name in self.journal.look_ahead().reserved | ahead),
         )
+        self.room_ahead = not isinstance(allowance.decision, HoldNewTrials | Stop)
+        return allowance
 
     def _has_measured(self) -> bool:
         planned = self.journal.look_ahead().budget_tokens

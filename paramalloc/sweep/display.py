@@ -32,6 +32,7 @@ class Display:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console, self.clock = console, clock
         self._stage: StageRecorder | None = None
+        self._ahead: StageRecorder | None = None
         self._live: Live | None = None
         self._last_plain, self._last_live = clock(), float("-inf")
 
@@ -47,9 +48,9 @@ class Display:
         """One line, above the table where there is one."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def show(self, stage: StageRecorder) -> None:
-        """Begin to show a stage."""
-        self._stage = stage
+    def show(self, stage: StageRecorder, ahead: StageRecorder | None = None) -> None:
+        """Begin to show a stage, and what runs of a later one beside it."""
+        self._stage, self._ahead = stage, ahead
         if self.console.is_terminal:
             self._live = Live(console=self.console, auto_refresh=False)
             self._live.start()
@@ -64,7 +65,7 @@ class Display:
                 self._show_table(self._stage, self._live)
         elif self.clock() - self._last_plain >= PLAIN_INTERVAL_SECONDS:
             self._last_plain = self.clock()
-            self.say(plain_line(self._stage))
+            self.say(plain_line(self._stage, self._ahead))
 
     def end_stage(self) -> None:
         """Leave the finished table of a stage on the screen and go on below it."""
@@ -77,7 +78,7 @@ class Display:
         self.console.print()
 
     def _show_table(self, stage: StageRecorder, live: Live) -> None:
-        live.update(Group(Text(), stage_table(stage)), refresh=True)
+        live.update(Group(Text(), stage_table(stage, self._ahead)), refresh=True)
         self._last_live = self.clock()
 
     def _stop_table(self) -> None:
@@ -86,10 +87,10 @@ class Display:
             self._live = None
 
 
-def stage_table(stage: StageRecorder) -> Table:
+def stage_table(stage: StageRecorder, ahead: StageRecorder | None = None) -> Table:
     """One row per trial: how far it is, how good, how far from the baseline, how fast, and when it will be done.
 
-    Of more than `MAX_ROWS` the baseline's are shown, then those that run.
+    Of more than `MAX_ROWS` the baseline's are shown, then those that run. Below stand those that run `ahead`.
     """
     shown = _worth_a_row(stage)
     left_out = len(stage.trials) - len(shown)
@@ -106,13 +107,15 @@ def stage_table(stage: StageRecorder) -> Table:
     for header in ("trial", "Mtokens", "dev PPL", "gap", "state", "tokens/s", "ETA"):
         justify: JustifyMethod = "left" if header in ("trial", "state") else "right"
         table.add_column(header, justify=justify, no_wrap=True)
-    for trial in shown:
+    rows = [(trial, trial.task.name, _gap(stage, trial)) for trial in shown]
+    rows += [(trial, f"{trial.task.stage}: {trial.task.name}", "") for trial in (ahead.running if ahead else ())]
+    for trial, name, gap in rows:
         rate, left = trial.tokens_per_second, trial.task.budget_tokens - trial.tokens
         table.add_row(
-            trial.task.name + (" *" if trial.task.is_baseline else ""),
+            name + (" *" if trial.task.is_baseline else ""),
             f"{trial.tokens / 1e6:.2f}/{trial.task.budget_tokens / 1e6:.2f}",
             f"{_ppl(trial):.2f}" if trial.rows else "",
-            _gap(stage, trial),
+            gap,
             Text(_state(stage, trial), style=_COLOURS.get(trial.status, "dim")),
             f"{rate:,.0f}" if rate else "",
             duration(left / rate) if rate and left > 0 and trial.status == RUNNING else "",
@@ -127,13 +130,12 @@ def _worth_a_row(stage: StageRecorder) -> list[TrialState]:
     return sorted(trials, key=lambda trial: (not trial.task.is_baseline, trial.status != RUNNING))[:MAX_ROWS]
 
 
-def plain_line(stage: StageRecorder) -> str:
+def plain_line(stage: StageRecorder, ahead: StageRecorder | None = None) -> str:
     """The running trials in one line, for logs."""
     running = [
         f"{trial.task.name} {trial.tokens / trial.task.budget_tokens:.0%}"
         + (f" PPL {_ppl(trial):.2f}" if trial.rows else "")
-        for trial in stage.trials.values()
-        if trial.status == RUNNING
+        for trial in [*stage.running, *(ahead.running if ahead else ())]
     ]
     if not stage.missing:
         return _remaining(stage)

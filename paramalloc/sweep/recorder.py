@@ -7,7 +7,7 @@ of the curves, so a trial that ran past the point where it lost is recorded as i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
@@ -59,20 +59,31 @@ class StageRecorder:
         self.folder, self.plan, self.data, self.journal = folder, plan, data, journal
         self.versions, self.changed, self.retry_failed = versions, changed, retry_failed
         self._verdicts = Verdicts(rule, journal)
-        open_attempts = journal.left_open()
-        self.trials = {
-            task.name: TrialState(
-                task,
-                folder.trial(task.stage, task.name),
-                Attempts(task, journal, open_attempts.get((task.stage, task.name))),
-            )
-            for task in tasks
-        }
+        self.trials: dict[str, TrialState] = {}
         self.waiting_for: str | None = None  # why no trial can be placed, in words
         self.epidemic: str | None = None  # the error that two trials ran into, in words
         self._first_errors: dict[tuple[str, str], str] = {}
-        self._baselines = baseline_of(tasks)
-        self._recall()
+        self._take_up(tasks)
+
+    def grow(self, tasks: Iterable[TrialTask], plan: Plan, data: SweepData) -> None:
+        """More trials, of a stage that nobody is stopped in, and the plan and text that know their variants."""
+        self.plan, self.data = plan, data
+        self._take_up(tasks)
+
+    def _take_up(self, tasks: Iterable[TrialTask]) -> None:
+        open_attempts = self.journal.left_open()
+        new = {
+            task.name: TrialState(
+                task,
+                self.folder.trial(task.stage, task.name),
+                Attempts(task, self.journal, open_attempts.get((task.stage, task.name))),
+            )
+            for task in tasks
+            if task.name not in self.trials
+        }
+        self.trials |= new
+        self._baselines = baseline_of([trial.task for trial in self.trials.values()])
+        self._recall(new.values())
 
     @property
     def missing(self) -> list[TrialTask]:
@@ -280,10 +291,10 @@ class StageRecorder:
             write_jsonl(trial.folder.history, rows)
         trial.rows = list(rows)
 
-    def _recall(self) -> None:
+    def _recall(self, trials: Collection[TrialState]) -> None:
         """Rebuild what earlier sessions saw from their files: states first, then the rule's curves."""
         ended_at: dict[str, int] = {}
-        for trial in self.trials.values():
+        for trial in trials:
             trial.rows = read_jsonl(trial.folder.history)
             metrics = read_json(trial.folder.metrics) if trial.folder.metrics.exists() else {}
             if not metrics.get("same_run_as"):  # or its tokens would count twice, and cost half
@@ -293,7 +304,7 @@ class StageRecorder:
                     continue
                 trial.status, ended_at[trial.task.name] = metrics["status"], metrics["tokens"]
                 trial.started = {"device": metrics["device"], "precision": metrics["precision"]}
-        for trial in sorted(self.trials.values(), key=lambda trial: not trial.task.is_baseline):
+        for trial in sorted(trials, key=lambda trial: not trial.task.is_baseline):
             for row in trial.rows:
                 self._judge(trial, row)
             if trial.status in (FINISHED, KILLED):  # a killed one may have lost in a smaller field than the present

@@ -1,4 +1,4 @@
-"""Running a stage's trials to their ends.
+"""Running a stage's trials to their ends, and those of a later stage beside them where workers are free.
 
 Always holds: the workers place and restart, `StageControl` and the recorder decide and remember; the first Ctrl-C
 lets trials save and leave.
@@ -8,66 +8,59 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
-from paramalloc.errors import UserError
-from paramalloc.sweep.budget import BudgetGuard
-from paramalloc.sweep.machines.nodes import NodeWatch
 from paramalloc.sweep.machines.workers import Job, Shared, Workers
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.stage_control import StageControl
-from paramalloc.sweep.trials.recall import forget, request_stop
 from paramalloc.sweep.trials.trial import StageInput, train
 from paramalloc.sweep.trials.work import SweepData
-from paramalloc.sweep.watchdog import Watchdog
 
 
-def run_stage(
-    recorder: StageRecorder,
-    names: list[str],
-    data: Shared[SweepData],
-    workers: Workers,
-    nodes: NodeWatch,
-    guard: BudgetGuard,
-) -> None:
-    """Train what the stage is missing; returns early when the recorder is `hopeless`, or for the budget's sake.
+def give_trials(control: StageControl, names: Collection[str], data: Shared[SweepData], workers: Workers) -> None:
+    """Have these trials of a stage trained; those that the workers have already are left to them."""
+    new = [name for name in names if not workers.has(control, name)]
+    if new:
+        shared = Shared(_stage_input(control.recorder, data, workers))
+        workers.give({name: Job(train, (name, shared)) for name in new}, control)
+
+
+def run_stage(control: StageControl, workers: Workers, ahead: StageControl | None = None) -> None:
+    """Until a stage's trials are over; earlier when it is hopeless, or for the budget's sake.
 
     Args:
-        names: of those trials, the ones that the guard has admitted.
-    Errors: KeyboardInterrupt after Ctrl-C; UserError when Ray ends without a result of some trial.
+        ahead: of a later stage, whose trials go on when this one is over, and stop when it has to stop.
+    Errors: KeyboardInterrupt after Ctrl-C.
     """
-    stage = _stage_input(recorder, data, workers)
-    control = StageControl(
-        recorder,
-        nodes,
-        Watchdog(recorder.plan.config.resources.silence_seconds),
-        guard,
-        stage.cpus,
-        stage.gpus,
-        request_stop=lambda: request_stop(stage.session),
-        kill=lambda name: workers.kill(control, name),
-    )
-    shared = Shared(stage)
-    workers.give({name: Job(train, (name, shared)) for name in names}, control)
+    controls = [control, ahead] if ahead else [control]
     try:
         with _one_gentle_interrupt(control):
-            while workers.has_jobs_of(control) and not control.tick():
+            while workers.has_jobs_of(control) and not _over(controls):
                 workers.step()
     finally:
-        workers.drop(control)
-        forget(stage.session)
-    for task in recorder.missing:
-        recorder.interrupted(task.name)
+        for each in controls:
+            if each is control or each.stopping:
+                _clear(each, workers)
     if control.interrupted:
         raise KeyboardInterrupt
-    held = guard.spent_up or guard.withheld
-    if recorder.missing and not recorder.hopeless and not held:
-        names = [task.name for task in recorder.missing]
-        got = f"an end without a result of {', '.join(names)}"
-        raise UserError("Ray", got, "run the same command again, with -v to see more")
+
+
+def _over(controls: list[StageControl]) -> bool:
+    """Look around once. Returns whether all have stopped, as they do together."""
+    over = [each.tick() for each in controls]
+    if any(each.stopping for each in controls):
+        for each in controls:
+            each.stop()
+    return all(over)
+
+
+def _clear(control: StageControl, workers: Workers) -> None:
+    workers.drop(control)
+    for task in control.recorder.missing:
+        control.recorder.interrupted(task.name)
 
 
 def _stage_input(recorder: StageRecorder, data: Shared[SweepData], workers: Workers) -> StageInput:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from paramalloc.config import SweepConfig
+from paramalloc.errors import UserError
 from paramalloc.plan import Plan
 from paramalloc.provenance import git_sha
 from paramalloc.results import FAILED, ResultsFolder
@@ -25,12 +26,15 @@ from paramalloc.sweep.machines.price_watch import PriceWatch
 from paramalloc.sweep.machines.ray_session import is_cluster, ray_session
 from paramalloc.sweep.machines.workers import Shared, Workers
 from paramalloc.sweep.recorder import StageRecorder
-from paramalloc.sweep.rules.stopping import StoppingRule
-from paramalloc.sweep.runner import run_stage
+from paramalloc.sweep.rules.stopping import NeverStop, StoppingRule
+from paramalloc.sweep.runner import give_trials, run_stage
+from paramalloc.sweep.stage_control import StageControl
 from paramalloc.sweep.stopped import SweepStoppedError
+from paramalloc.sweep.trials.recall import forget, request_stop
 from paramalloc.sweep.trials.state import TrialState
 from paramalloc.sweep.trials.tasks import TrialTask
 from paramalloc.sweep.trials.work import SweepData
+from paramalloc.sweep.watchdog import Watchdog
 
 
 class Session:
@@ -58,6 +62,8 @@ class Session:
         }
         self.guard = BudgetGuard(journal)
         self.stages: dict[str, StageRecorder] = {}
+        self._ahead: StageRecorder | None = None  # of a later stage
+        self._controls: list[StageControl] = []
         self._machines: tuple[Workers, NodeWatch] | None = None
         self._shared: tuple[SweepData, Shared[SweepData]] | None = None
         self._stack = ExitStack()
@@ -68,6 +74,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._ahead and isinstance(error, Exception):
+            self._have_leave(self._ahead)
         self._stack.__exit__(kind, error, trace)
 
     @property
@@ -87,6 +95,7 @@ class Session:
             self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")
             resources = self.config.resources
             workers = Workers(resources.cpus_per_trial, cluster.gpus_per_trial(resources))
+            self._stack.callback(forget, self.journal.session)
             self._stack.callback(workers.close)
             prices = self._stack.enter_context(PriceWatch(self.journal))
             nodes = NodeWatch(self.journal, agents=is_cluster(), prices=prices, beat=self._show_live())
@@ -117,8 +126,49 @@ class Session:
     def train(self, plan: Plan, tasks: list[TrialTask], rule: StoppingRule, retry_failed: bool) -> StageRecorder:
         """Train what is missing of one stage, and return what is known of all of it.
 
-        Errors: SweepStoppedError when two trials broke down in the same way; BudgetReachedError.
+        Errors: SweepStoppedError when two trials broke down in the same way, or no run of the baseline can finish the
+        stage that is trained ahead; BudgetReachedError; UserError when Ray ends without a result of some trial.
         """
+        recorder = self._taken_up(plan, tasks) or self._begin(plan, tasks, rule, retry_failed)
+        while (
+            recorder.missing and not recorder.hopeless
+        ):  # again where the budget allows more than it first seemed to
+            names = self.guard.admit(recorder)
+            workers, _ = self.machines()
+            control, ahead = self._control(recorder), self._control(self._ahead) if self._ahead else None
+            give_trials(control, names, self.shared_data(), workers)
+            if ahead:
+                give_trials(ahead, [task.name for task in ahead.recorder.missing], self.shared_data(), workers)
+            self.display.show(recorder, self._ahead)
+            try:
+                run_stage(control, workers, ahead)
+            finally:
+                self.display.end_stage()
+            held = self.guard.spent_up or self.guard.withheld or control.stopping or recorder.hopeless
+            if recorder.missing and not held:
+                got = f"an end without a result of {', '.join(task.name for task in recorder.missing)}"
+                raise UserError("Ray", got, "run the same command again, with -v to see more")
+            if self._ahead:
+                _require_hope(self._ahead)
+        _require_no_epidemic(recorder)
+        return recorder
+
+    def train_ahead(self, plan: Plan, tasks: list[TrialTask]) -> None:
+        """Have trials of a later stage, which nobody stops, trained whenever the stages before it leave workers idle.
+
+        When their stage comes, `train` takes them up as they are.
+        """
+        self._ahead = self.guard.ahead = self._begin(plan, tasks, NeverStop(), retry_failed=True)
+
+    def _have_leave(self, ahead: StageRecorder) -> None:
+        """What is trained ahead saves its state when the sweep ends before its stage has come."""
+        for control in self._controls:
+            if control.recorder is ahead:
+                workers, _ = self.machines()
+                control.stop()
+                run_stage(control, workers)
+
+    def _begin(self, plan: Plan, tasks: list[TrialTask], rule: StoppingRule, retry_failed: bool) -> StageRecorder:
         recorder = StageRecorder(
             self.folder,
             plan,
@@ -131,16 +181,47 @@ class Session:
             retry_failed=retry_failed,
         )
         self.stages[tasks[0].stage] = recorder
-        while (
-            recorder.missing and not recorder.hopeless
-        ):  # again where the budget allows more than it first seemed to
-            names = self.guard.admit(recorder)
-            workers, nodes = self.machines()
-            self.display.show(recorder)
-            try:
-                run_stage(recorder, names, self.shared_data(), workers, nodes, self.guard)
-            finally:
-                self.display.end_stage()
-        if recorder.epidemic:
-            raise SweepStoppedError(f"the sweep stops, since another trial would fare no better: {recorder.epidemic}")
         return recorder
+
+    def _taken_up(self, plan: Plan, tasks: list[TrialTask]) -> StageRecorder | None:
+        """The stage that was trained ahead, where these are its tasks and more of them."""
+        recorder = self._ahead
+        if recorder is None or recorder is not self.stages.get(tasks[0].stage):
+            return None
+        self._ahead = self.guard.ahead = None
+        recorder.grow(tasks, plan, self.data)
+        for control in self._controls:
+            control.ahead = False
+        return recorder
+
+    def _control(self, recorder: StageRecorder) -> StageControl:
+        """Who decides about the stage while it runs, made now where there is none."""
+        for control in self._controls:
+            if control.recorder is recorder:
+                return control
+        workers, nodes = self.machines()
+        control = StageControl(
+            recorder,
+            nodes,
+            Watchdog(self.config.resources.silence_seconds),
+            self.guard,
+            workers.cpus,
+            workers.gpus,
+            request_stop=lambda: request_stop(self.journal.session),
+            kill=lambda name: workers.kill(control, name),
+            ahead=recorder is self._ahead,
+        )
+        self._controls.append(control)
+        return control
+
+
+def _require_no_epidemic(recorder: StageRecorder) -> None:
+    if recorder.epidemic:
+        raise SweepStoppedError(f"the sweep stops, since another trial would fare no better: {recorder.epidemic}")
+
+
+def _require_hope(ahead: StageRecorder) -> None:
+    _require_no_epidemic(ahead)
+    if ahead.hopeless:
+        stage = next(iter(ahead.trials.values())).task.stage
+        raise SweepStoppedError(f"no run of the baseline can finish {stage}, so nothing can win; see {stage}/")

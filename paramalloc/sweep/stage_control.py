@@ -33,6 +33,7 @@ class StageControl:
         request_stop: asks all trials to checkpoint and leave.
         kill: ends the worker of a trial at once.
         clock: seconds, monotonic.
+        ahead: whether the stage has not come yet, and its trials only take workers that nobody else needs.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class StageControl:
         request_stop: Callable[[], None],
         kill: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        ahead: bool = False,
     ) -> None:
+        self.ahead = ahead
         self.recorder, self.nodes, self.watchdog, self.clock = recorder, nodes, watchdog, clock
         self.guard = guard
         self.cpus, self.gpus, self.request_stop, self.kill = cpus, gpus, request_stop, kill
@@ -60,13 +63,14 @@ class StageControl:
     def stopping(self) -> bool:
         return self._stop_by is not None
 
-    def place_in_line(self, name: str) -> tuple[bool, bool]:
+    def place_in_line(self, name: str) -> tuple[bool, ...]:
         """Sorts the trials that wait for a worker."""
-        return self.recorder.trials[name].place_in_line
+        return self.ahead, *self.recorder.trials[name].place_in_line
 
     def wanted(self, name: str, waiting: bool) -> bool:
         """Whether the trial is still to be trained: not over, nor withheld for the budget's sake while it waits."""
-        return not self.recorder.trials[name].done and not (waiting and name in self.guard.withheld)
+        held = not self.guard.room_ahead if self.ahead else name in self.guard.withheld
+        return not self.recorder.trials[name].done and not (waiting and held)
 
     def receive(self, name: str, payload: dict[str, Any]) -> bool:
         """Take in a report. Returns True when the trial has to stop."""
@@ -102,13 +106,17 @@ class StageControl:
         if not self.stopping:
             self._restart_the_silent()
             self._restart_the_stranded(self.recorder.running)
-            self._say_what_is_short()
-            self.guard.tick(self.recorder, self._busy)
+            if not self.ahead:
+                self._say_what_is_short()
+                self.guard.tick(self.recorder, self._busy)
             if self.interrupted or self.recorder.hopeless or self.guard.spent_up:
-                self._begin_to_stop()
+                self.stop()
         return self._stop_by is not None and (not self.recorder.running or self.clock() >= self._stop_by)
 
-    def _begin_to_stop(self) -> None:
+    def stop(self) -> None:
+        """Have every trial save and leave; `tick` says when they have, or have had their time."""
+        if self.stopping:
+            return
         self._stop_by = self.clock() + GRACE_SECONDS
         self.request_stop()
         if self.interrupted:

@@ -122,6 +122,10 @@ class Workers:
         """Whether any of them is not over."""
         return any(given.overseer is overseer for given in self._given.values())
 
+    def has(self, overseer: Overseer, name: str) -> bool:
+        """Whether this one is not over."""
+        return any(given.overseer is overseer and given.name == name for given in self._given.values())
+
     def step(self) -> None:
         """Wait for something to happen, a tenth of a second at most, and tell whom it concerns; only with jobs."""
         self._controller.step()

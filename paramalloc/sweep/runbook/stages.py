@@ -33,7 +33,7 @@ from paramalloc.sweep.session import Session
 from paramalloc.sweep.side_jobs import measure_alone
 from paramalloc.sweep.stopped import SweepStoppedError
 from paramalloc.sweep.trials.state import TrialState
-from paramalloc.sweep.trials.tasks import audit_task, finalist_tasks, noise_tasks, ranking_tasks
+from paramalloc.sweep.trials.tasks import audit_task, finalist_tasks, learning_rates, noise_tasks, ranking_tasks
 
 
 class Stages:
@@ -103,8 +103,11 @@ class Stages:
         rates = suggested_rates(stage, self.folder)
         if position == 0 and self.config.ranking.noise_seeds:
             self._calibrate(rates)
+        if position == 0 and not decided(self.folder, PROMOTE):
+            self._begin_the_final(rates)
         tasks = ranking_tasks(stage, rates)
-        for name, origin in take_over(self.plan, tasks, self.session.trials, self.folder).items():
+        earlier = [trial for trial in self.session.trials if trial.task.stage != FINALISTS]
+        for name, origin in take_over(self.plan, tasks, earlier, self.folder).items():
             text = f"{name} is the same run as {origin}, which has finished: not trained again"
             self.journal.tell("trial_taken_over", text, stage=stage.name, trial=name)
         over = stage.name in known_winners(self.folder) or decided(self.folder, PROMOTE)
@@ -121,6 +124,15 @@ class Stages:
                 f"see {state.folder.path}"
             )
         return best
+
+    def _begin_the_final(self, rates: dict[str, float]) -> None:
+        """The baseline is always a finalist: where its learning rate is known, its runs fill workers that are free.
+
+        A search needs quiet hours to measure in.
+        """
+        known = learning_rates(self.plan.baseline, rates)
+        if len(known) == 1 and not self.config.search:
+            self.session.train_ahead(self.plan, finalist_tasks(self.plan, {self.plan.baseline.name: known[0]}))
 
     def _calibrate(self, rates: dict[str, float]) -> None:
         """Several seeds of the baseline at both budgets, and what they say about noise."""
