@@ -130,7 +130,7 @@ def test_a_large_text_is_read_for_its_hash_once(sweep: Path, tmp_path: Path, mon
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"paragraph {i} says word {i * i}" for i in range(9_000)))
     monkeypatch.setattr("paramalloc.data.corpus.text_file", count)
-    monkeypatch.setattr("paramalloc.sweep.driver.Session", stop)
+    monkeypatch.setattr("paramalloc.sweep.course.Session", stop)
     assert run(sweep, "--set", f"data.corpus={text}") == 1
     assert (tmp_path / "results" / "mine" / "DATASET_MANIFEST.json").exists()
     assert opened == ["text.txt"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import stdev
 
 from paramalloc.statistics.comparison import ALPHA
-from paramalloc.statistics.student import bisect, power
+from paramalloc.statistics.student import shift_found
 
 POWER = 0.8
 
@@ -61,7 +61,7 @@ def minimum_detectable_effect(
     where `shift` gives the non-central t test its power (Cohen, Statistical Power Analysis, 1988, chapter 2). The
     noise is taken at its estimate, which from five seeds is itself uncertain by a third.
     """
-    shift = bisect(lambda value: power(value, noise.df, alpha / comparisons) - wanted_power)
+    shift = shift_found(noise.df, alpha / comparisons, wanted_power)
     return -math.expm1(-shift * noise.difference_error / math.sqrt(seeds))
 
 

@@ -51,6 +51,12 @@ def power(shift: float, df: int, alpha: float) -> float:
     return float(np.dot(weights, tails) / weights.sum())
 
 
+@lru_cache
+def shift_found(df: int, alpha: float, wanted_power: float) -> float:
+    """The true effect, in standard errors, that a two-sided t test at level `alpha` finds with `wanted_power`."""
+    return bisect(lambda shift: power(shift, df, alpha) - wanted_power)
+
+
 def bisect(rising: Callable[[float], float]) -> float:
     """The root above 0 of a function that rises and is negative at 0."""
     low, high = 0.0, 1.0

@@ -1,41 +1,26 @@
-"""The whole sweep in order: text, sanity, ranking, finalists, verdict, report; each step only if it is missing.
+"""The sweep command: what is impossible or refused, what is done already, and the rest as the sweep's course.
 
 Always holds: running it again finishes what is missing and changes nothing that is done; a sweep file that differs
-from the one the results were made with is refused with the differences shown.
+from the one the results were made with is refused with the differences shown, before anything is written. Nothing
+here needs torch: it is loaded while Ray starts.
 """
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from rich.console import Console
 
-from paramalloc.allocation import print_param_table
 from paramalloc.config import SweepConfig
 from paramalloc.data.corpus import Corpus, open_corpus
-from paramalloc.data.manifest import write_manifest
-from paramalloc.data.prepare import prepare_all
-from paramalloc.data.progress import bars_on
 from paramalloc.errors import UserError
-from paramalloc.files import append_jsonl, atomic_write, read_json, write_json
-from paramalloc.forecast import forecast_as_json, make_forecast
-from paramalloc.plan import CorpusSize, Plan, StagePlan, make_plan, plan_as_json, stage_in_words, warnings
-from paramalloc.provenance import record_provenance
-from paramalloc.report import build_report
-from paramalloc.report.live import LivePage
+from paramalloc.files import read_json
+from paramalloc.plan import make_plan
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.changes import Changes, compare
-from paramalloc.sweep.display import Display
-from paramalloc.sweep.journal import Journal
-from paramalloc.sweep.machines.ray_session import require_room
-from paramalloc.sweep.runbook.decisions import REOPEN, WINNER, decided
+from paramalloc.sweep.machines.ray_session import RaySession, require_room
+from paramalloc.sweep.runbook.decisions import WINNER, decided
 from paramalloc.sweep.runbook.plan_so_far import plan_so_far
-from paramalloc.sweep.runbook.stages import Stages
-from paramalloc.sweep.session import Session
-from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, BudgetReachedError
-from paramalloc.sweep.trials.probes import sweep_probes
-from paramalloc.sweep.trials.work import SweepData, make_sweep_data
-from paramalloc.sweep_file import dump_sweep, load_sweep
+from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED
+from paramalloc.sweep_file import load_sweep
 
 
 def require_runnable(config: SweepConfig) -> Corpus:
@@ -60,76 +45,16 @@ def run_sweep(
     """
     plan = plan_so_far(config, folder)
     corpus = corpus or open_corpus(config.data)
-    fingerprint = corpus.fingerprint()
-    changes = _changes(config, folder, fingerprint)
+    changes = _changes(config, folder, corpus.fingerprint())
     done = decided(folder, WINNER)
     if done and folder.report.exists() and not changes.reopens:
-        Display(console).say(f"done already. {done['sentence']}\nreport: {folder.report}")
+        text = f"done already. {done['sentence']}\nreport: {folder.report}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
         return EXIT_TRIAL_FAILED if done["failed_trials"] else 0
-    with Display(console) as display:
-        data = _load_data(plan, corpus, folder, display)
-        journal = Journal(folder, config.cost, display.say)
-        _take_over(changes, journal)
-        atomic_write(folder.sweep, dump_sweep(config))
-        record_provenance(folder)
-        estimate = forecast_as_json(make_forecast(plan, folder.root))
-        session = Session(config, data, folder, journal, display, verbose)
-        shown: set[str] = set()
+    with RaySession(verbose) as ray_session:
+        from paramalloc.sweep.course import run_course
 
-        def next_stage(plan: Plan, stage: StagePlan) -> None:
-            if not {item.shape.vocab_size for item in plan.variants} <= session.data.token_sets.keys():
-                session.data = _load_data(plan, corpus, folder, display)
-            about = {"corpus_fingerprint": fingerprint, "estimate": estimate}
-            write_json(folder.plan, plan_as_json(plan, _size(session.data)) | about)
-            if len(plan.stages) > 1:
-                display.say(stage_in_words(stage))
-            new = {item.name: item.shape for item in stage.variants if item.name not in shown}
-            shown.update(new)
-            if new:
-                print_param_table(new, console)
-
-        next_stage(plan, plan.stages[0])
-        for warning in warnings(plan, _size(data)):
-            display.say(f"warning: {warning}")
-        folder.report.unlink(missing_ok=True)  # of an earlier session that was stopped at its budget
-        try:
-            with closing(journal), LivePage(folder), session:
-                verdict, failed = Stages(plan, session, next_stage).run()
-        except BudgetReachedError:
-            build_report(folder)
-            display.say(f"report: {folder.report}")
-            raise
-        build_report(folder)
-        display.say(f"\n{verdict.sentence}\nreport: {folder.report}")
-    return EXIT_TRIAL_FAILED if failed else 0
-
-
-def _size(data: SweepData) -> CorpusSize:
-    return CorpusSize({vocab: len(tokens.train) for vocab, tokens in data.token_sets.items()}, estimated=False)
-
-
-def _load_data(plan: Plan, corpus: Corpus, folder: ResultsFolder, display: Display) -> SweepData:
-    """Tokens and probes, prepared now where they are not in the cache, and the manifest that describes them.
-
-    Of a search the largest vocabulary is prepared too: whether the text has enough for it is known at the start.
-    """
-    vocab_sizes = dict.fromkeys(item.shape.vocab_size for item in plan.variants)
-    if plan.config.search and plan.config.search.vocab_size:
-        vocab_sizes |= {plan.config.search.vocab_size[1]: None}
-    probes, searched = sweep_probes(plan.config, corpus, display.say)
-    token_sets = prepare_all(plan.config.data, vocab_sizes, display.say, bars_on(display.console), corpus=corpus)
-    write_manifest(plan.config, corpus, token_sets, folder, searched)
-    interval = plan.config.ranking.eval_interval_tokens
-    return make_sweep_data(token_sets, plan.baseline.shape.vocab_size, interval, probes)
-
-
-def _take_over(changes: Changes, journal: Journal) -> None:
-    """To be called before sweep.yaml is replaced, or a crash in between would leave decisions that no longer hold."""
-    if changes.taken_over:
-        text = f"taken over from the changed sweep file: {'; '.join(changes.taken_over)}"
-        journal.tell("sweep_changed", text)
-        if changes.reopens:
-            append_jsonl(journal.folder.decisions, {"decision": REOPEN, "time": journal.clock(), "text": text})
+        return run_course(plan, corpus, changes, folder, console, ray_session)
 
 
 def _changes(config: SweepConfig, folder: ResultsFolder, fingerprint: str) -> Changes:

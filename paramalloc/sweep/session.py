@@ -1,6 +1,6 @@
 """One session of a sweep: Ray, the machines and the budget, and training whatever tasks it is given.
 
-Always holds: Ray is started by the first that has something to run; trials are billed and watched from then on.
+Always holds: the first that has something to run waits for Ray; trials are billed and watched from then on.
 `with Session(...) as session: recorder = session.train(plan, tasks, rule, retry_failed=True)`.
 """
 
@@ -23,7 +23,7 @@ from paramalloc.sweep.gauges import Gauges, readings
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.machines.nodes import NodeWatch
 from paramalloc.sweep.machines.price_watch import PriceWatch
-from paramalloc.sweep.machines.ray_session import is_cluster, ray_session
+from paramalloc.sweep.machines.ray_session import RaySession, is_cluster
 from paramalloc.sweep.machines.workers import Shared, Workers
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.rules.stopping import NeverStop, StoppingRule
@@ -51,10 +51,10 @@ class Session:
         folder: ResultsFolder,
         journal: Journal,
         display: Display,
-        verbose: bool,
+        ray_session: RaySession,
     ) -> None:
         self.config, self.data, self.folder, self.journal = config, data, folder, journal
-        self.display, self.verbose = display, verbose
+        self.display, self.ray_session = display, ray_session
         self.versions = {
             "git_sha": git_sha(Path(__file__).parent),
             "torch_version": importlib.metadata.version("torch"),
@@ -87,9 +87,9 @@ class Session:
         return [trial.task.name for trial in self.trials if trial.status == FAILED]
 
     def machines(self) -> tuple[Workers, NodeWatch]:
-        """Ray's workers and the nodes they are on, started now where they are not."""
+        """Ray's workers and the nodes they are on, as soon as Ray is there."""
         if self._machines is None:
-            cluster = self._stack.enter_context(ray_session(self.verbose))
+            cluster = self.ray_session.cluster()
             gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ""
             where = f"dashboard http://{cluster.dashboard}" if cluster.dashboard else "no dashboard"
             self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")

@@ -23,7 +23,7 @@ from tests.sweep.outcomes import MEASURE_ALONE, not_measured
 
 PATIENCE_SECONDS = 600.0  # a busy machine takes many times as long as a quiet one
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tune_main", "paramalloc.sweep.driver", "paramalloc.report"])
+_FORKS.set_forkserver_preload(["tune_main", "paramalloc.sweep.course"])
 
 
 def _drive(arguments: list[str], environment: dict[str, str], log: Path, measured: bool) -> None:

@@ -22,6 +22,7 @@ from paramalloc.sweep import budget, side_jobs
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.driver import run_sweep
 from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.machines.ray_session import RaySession
 from paramalloc.sweep.runbook.sanity_stage import check_sanity
 from paramalloc.sweep.session import Session
 from paramalloc.sweep.stopped import EXIT_BUDGET_REACHED, BudgetReachedError
@@ -165,7 +166,11 @@ def test_the_sanity_stage_stops_at_the_budget_and_with_more_it_is_done(
         data = make_sweep_data({config.model.vocab_size: tokens}, config.model.vocab_size, 2_000)
         with Display(Console(quiet=True)) as display:
             journal = Journal(folder, config.cost, display.say)
-            with closing(journal), Session(config, data, folder, journal, display, verbose=False) as session:
+            with (
+                RaySession(verbose=False) as ray_session,
+                closing(journal),
+                Session(config, data, folder, journal, display, ray_session) as session,
+            ):
                 check_sanity(session, plan, plan.stages[0])
 
     def there() -> bool:

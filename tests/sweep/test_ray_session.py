@@ -40,8 +40,8 @@ def test_the_message_names_the_address_and_what_to_do(closed_port: int) -> None:
     """In a process of its own, which has no Ray yet."""
     script = (
         "from paramalloc.errors import UserError\n"
-        "from paramalloc.sweep.machines.ray_session import ray_session\n"
-        "try:\n    ray_session(False).__enter__()\n"
+        "from paramalloc.sweep.machines.ray_session import RaySession\n"
+        "try:\n    RaySession(False).__enter__()\n"
         "except UserError as error:\n    print(error)\n"
     )
     environment = {"RAY_ADDRESS": f"127.0.0.1:{closed_port}", "PATH": "/usr/bin:/bin"}

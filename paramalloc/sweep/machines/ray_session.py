@@ -2,6 +2,10 @@
 
 Always holds: on one machine nothing listens beyond loopback; a Ray that is already up is used and left alone; an
 address where nobody answers is refused within seconds.
+
+    with RaySession(verbose) as ray_session:    # starts Ray in a thread of its own
+        ...                                     # what takes as long: loading torch, preparing text
+        cluster = ray_session.cluster()         # waits for it
 """
 
 from __future__ import annotations
@@ -10,14 +14,13 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import ray
-import torch
 import yaml
 from ray._private import ray_constants
 
@@ -54,23 +57,64 @@ class Cluster:
         return 1.0 if self.gpus or self.brings_gpus else 0.0
 
 
-@contextmanager
-def ray_session(verbose: bool) -> Iterator[Cluster]:
+class RaySession:
     """A local Ray on loopback, or the cluster of `RAY_ADDRESS`; a Ray that is already up is used and left alone.
 
-    Errors: UserError when it does not start, or does not answer.
+    The thread that has started Ray's processes stays until the end: the system ends them with it.
+
+    Errors: UserError from the start for a cluster that does not answer, and from `cluster` when a local Ray does not
+    come up.
     """
-    os.environ.update({key: value for key, value in _QUIET.items() if key not in os.environ})
-    ours = not ray.is_initialized()
-    if ours:
-        _init(verbose)
-    # Tune logs each lost worker with a stack of its own; the recorder says it in one line.
-    logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
-    try:
-        yield _describe_cluster()
-    finally:
-        if ours:
+
+    def __init__(self, verbose: bool) -> None:
+        self.verbose = verbose
+        self._ours = True
+        self._error: UserError | None = None
+        self._over = threading.Event()
+        self._there = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="ray", daemon=True)
+
+    def __enter__(self) -> RaySession:
+        os.environ.update({key: value for key, value in _QUIET.items() if key not in os.environ})
+        if ray.is_initialized() or is_cluster():
+            self._ours = not ray.is_initialized()
+            if self._ours:
+                _connect(os.environ["RAY_ADDRESS"], self.verbose)
+            self._there.set()
+        else:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.let_go()
+        if self._thread.is_alive():
+            self._thread.join()
+        elif self._ours:
             ray.shutdown()
+
+    def cluster(self) -> Cluster:
+        """What Ray offers, as soon as it is there."""
+        self._there.wait()
+        if self._error:
+            raise self._error
+        # Tune logs each lost worker with a stack of its own; the recorder says it in one line.
+        logging.getLogger("ray.tune").setLevel(logging.INFO if self.verbose else logging.CRITICAL)
+        return _describe_cluster()
+
+    def let_go(self) -> None:
+        """Nobody needs Ray any more; one that was started here begins to end."""
+        self._over.set()
+
+    def _keep(self) -> None:
+        try:
+            _start(self.verbose)
+        except UserError as error:
+            self._error = error
+        self._there.set()
+        self._over.wait()
+        ray.shutdown()
 
 
 def is_cluster() -> bool:
@@ -83,36 +127,42 @@ def require_room(resources: ResourcesConfig) -> None:
     if is_cluster():
         return
     gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
-    there = {"cpus": os.cpu_count() or 1, "gpus": torch.cuda.device_count()}
-    for name, wanted in (("cpus", resources.cpus_per_trial), ("gpus", gpus)):
-        if wanted > there[name]:
-            raise UserError(
-                f"resources.{name}_per_trial", f"{wanted:g}", f"allowed on this machine: at most {there[name]}"
-            )
+    for name, wanted, there in (
+        ("cpus", resources.cpus_per_trial, os.cpu_count() or 1),
+        ("gpus", gpus, _gpus_here() if gpus else 0),
+    ):
+        if wanted > there:
+            raise UserError(f"resources.{name}_per_trial", f"{wanted:g}", f"allowed on this machine: at most {there}")
 
 
-def _init(verbose: bool) -> None:
-    common: dict[str, Any] = {
-        "log_to_driver": verbose,
-        "logging_level": logging.INFO if verbose else logging.ERROR,
-    }
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
-        # Ray turns 127.0.0.1 into the machine's outward address, and then listens on all of them, unless it
-        # believes that this platform has no clusters; there is no public switch for it (Ray 2.60).
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        try:
-            ray.init("local", include_dashboard=True, dashboard_host="127.0.0.1", **common)
-        except Exception as error:  # Ray raises just this where a part of it does not come up in time
-            raise UserError("Ray", f"no start on this machine ({error})", "try again with -v") from error
-        return
+def _gpus_here() -> int:
+    import torch  # takes seconds to load, and is rarely needed here
+
+    return torch.cuda.device_count()
+
+
+def _start(verbose: bool) -> None:
+    # Ray turns 127.0.0.1 into the machine's outward address, and then listens on all of them, unless it
+    # believes that this platform has no clusters; there is no public switch for it (Ray 2.60).
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        ray.init("local", include_dashboard=True, dashboard_host="127.0.0.1", **_logging(verbose))
+    except Exception as error:  # Ray raises just this where a part of it does not come up in time
+        raise UserError("Ray", f"no start on this machine ({error})", "try again with -v") from error
+
+
+def _connect(address: str, verbose: bool) -> None:
     try:
         _require_listener(address)
-        ray.init(address=address, **common)
+        ray.init(address=address, **_logging(verbose))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             "RAY_ADDRESS", f"'{address}', where no Ray answers ({error})", "start it, or unset RAY_ADDRESS"
         ) from error
+
+
+def _logging(verbose: bool) -> dict[str, Any]:
+    return {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
 
 
 def _require_listener(address: str) -> None:
