@@ -149,7 +149,7 @@ class Session:
                 got = f"an end without a result of {', '.join(task.name for task in recorder.missing)}"
                 raise UserError("Ray", got, "run the same command again, with -v to see more")
             if self._ahead:
-                _require_hope(self._ahead)
+                require_hope(self._ahead)
         _require_no_epidemic(recorder)
         return recorder
 
@@ -220,7 +220,8 @@ def _require_no_epidemic(recorder: StageRecorder) -> None:
         raise SweepStoppedError(f"the sweep stops, since another trial would fare no better: {recorder.epidemic}")
 
 
-def _require_hope(ahead: StageRecorder) -> None:
+def require_hope(ahead: StageRecorder) -> None:
+    """Errors: SweepStoppedError when the stage that is trained ahead cannot come to anything any more."""
     _require_no_epidemic(ahead)
     if ahead.hopeless:
         stage = next(iter(ahead.trials.values())).task.stage

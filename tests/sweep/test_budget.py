@@ -17,7 +17,7 @@ from paramalloc.config import CostConfig, SweepConfig
 from paramalloc.data.prepare import prepare
 from paramalloc.files import read_jsonl
 from paramalloc.plan import make_plan
-from paramalloc.results import ResultsFolder
+from paramalloc.results import FINALISTS, ResultsFolder
 from paramalloc.sweep import budget
 from paramalloc.sweep.budget import BudgetGuard, admit
 from paramalloc.sweep.display import plain_line
@@ -77,7 +77,8 @@ class Played:
 
     def look_ahead(self) -> Outlook:
         trials = [trial for stage in self.stages for trial in stage.trials.values()]
-        return look_ahead(self.plan, trials, {trial.task.stage for trial in trials})
+        begun = {trial.task.stage for trial in trials} - ({FINALISTS} if self.guard.ahead else set())
+        return look_ahead(self.plan, trials, begun)
 
     def begin(self, trial: str) -> None:
         self.recorder.receive(trial, STARTED | {"share": 1.0})
@@ -146,6 +147,29 @@ def test_a_budget_for_the_ranking_of_two_variants_stops_with_the_reserve_for_fin
     sweep.train("wide-seed0", seconds=100.0)
     sweep.guard.require()
     assert sweep.journal.cost_summary()["total_usd"] == 515.0
+
+
+def test_what_runs_ahead_belongs_to_the_reserve_and_begins_only_where_there_is_room_for_everything(
+    play: Callable[[float], Played],
+) -> None:
+    """As above, but the baseline's final run has begun: what is left of it is still to be paid."""
+    sweep = play(500.0)
+    ranking = sweep.recorder
+    sweep.guard.ahead = ahead = sweep.stage(finalist_tasks(sweep.plan, {"base": 1e-3}))
+    sweep.recorder = ranking
+    assert sweep.guard.admit(ranking) == ["base", "wide", "slow"]
+    assert sweep.guard.room_ahead
+    sweep.train("base", seconds=100.0)
+    sweep.look()
+    assert sweep.guard.withheld == {"slow"}
+    assert not sweep.guard.room_ahead
+    sweep.journal.cost = CostConfig(budget_usd=2_000.0, fixed_usd_per_hour=3600)
+    sweep.look()
+    assert sweep.guard.room_ahead
+    ahead.receive("base-seed0", STARTED | {"share": 1.0})
+    sweep.look()
+    assert [trial.task.name for trial in ahead.running] == ["base-seed0"]
+    assert sweep.guard.room_ahead
 
 
 def test_a_trial_that_was_held_back_starts_after_all_when_the_others_cost_less_than_it_seemed(

@@ -21,6 +21,11 @@ class Trial:
     def __init__(self, name: str) -> None:
         self.task = SimpleNamespace(name=name, stage="ranking", budget_tokens=10)
         self.status, self.node, self.tokens = "waiting", "n1", 0
+        self.place_in_line = (name != "base", True)
+
+    @property
+    def done(self) -> bool:
+        return self.status == "finished"
 
 
 class Recorder:
@@ -66,10 +71,11 @@ class Nodes:
 
 class Guard:
     def __init__(self) -> None:
-        self.spent_up, self.busy = False, set[str]()
+        self.spent_up, self.room_ahead, self.busy, self.looks = False, False, set[str](), 0
+        self.withheld = set[str]()
 
     def tick(self, recorder: Any, busy: set[str]) -> None:
-        self.busy = set(busy)
+        self.busy, self.looks = set(busy), self.looks + 1
 
 
 class Stage:
@@ -209,3 +215,34 @@ def test_the_notice_that_called_a_trial_back_reaches_the_machines(stage: Stage) 
     stage.report("base", "preempted", notice=notice, node="n1")
     stage.report("wide", "preempted", notice=None, node="n1")
     assert stage.nodes.called == [("n1", Notice(**notice))]
+
+
+def test_a_trial_is_wanted_until_it_is_over_and_where_the_budget_withholds_it_only_once_it_runs(stage: Stage) -> None:
+    assert stage.control.wanted("base", waiting=True)
+    stage.guard.withheld = {"base"}
+    assert not stage.control.wanted("base", waiting=True)
+    assert stage.control.wanted("base", waiting=False)
+    stage.recorder.trials["base"].status = "finished"
+    assert not stage.control.wanted("base", waiting=False)
+
+
+def test_trials_ahead_of_their_stage_wait_behind_all_others_for_a_budget_that_has_room(stage: Stage) -> None:
+    present = stage.control.place_in_line("wide")
+    stage.control.ahead = True
+    assert stage.control.place_in_line("base") > present
+    assert not stage.control.wanted("base", waiting=True)
+    stage.guard.room_ahead = True
+    assert stage.control.wanted("base", waiting=True)
+
+
+def test_only_the_present_stage_looks_at_the_budget_and_says_what_is_short(stage: Stage) -> None:
+    stage.control.ahead = True
+    stage.nodes.usable = []
+    stage.later(1.0)
+    stage.later(10.0)
+    assert (stage.guard.looks, stage.recorder.told) == (0, [])
+    stage.control.ahead = False
+    stage.later(1.0)
+    stage.later(10.0)
+    assert stage.guard.looks == 2
+    assert len(stage.recorder.told) == 1
