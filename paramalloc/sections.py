@@ -249,7 +249,7 @@ class TelemetryConfig(Section):
 
 
 class ResourcesConfig(Section):
-    """What one trial holds. Fractions share a core or a GPU; `auto` takes one GPU each where there are any.
+    """What one trial holds. Fractions share a core or a GPU; `auto` finds how many trials a GPU bears, if any.
 
     `silence_seconds`: one that has reported nothing for so long, and for ten times its own pace, is started again.
     """

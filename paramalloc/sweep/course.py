@@ -52,7 +52,7 @@ def run_course(
         atomic_write(folder.sweep, dump_sweep(config))
         record_provenance(folder)
         estimate = forecast_as_json(make_forecast(plan, folder.root))
-        session = Session(config, data, folder, journal, display, ray_session)
+        session = Session(plan, data, folder, journal, display, ray_session)
         shown: set[str] = set()
 
         def next_stage(plan: Plan, stage: StagePlan) -> None:

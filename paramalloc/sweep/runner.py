@@ -22,7 +22,8 @@ from paramalloc.sweep.trials.work import SweepData
 
 def give_trials(control: StageControl, names: Collection[str], data: Shared[SweepData], workers: Workers) -> None:
     """Have these trials of a stage trained; those that the workers have already are left to them."""
-    new = [name for name in names if not workers.has(control, name)]
+    known = workers.jobs_of(control)
+    new = [name for name in names if name not in known]
     if new:
         shared = Shared(_stage_input(control.recorder, data, workers))
         workers.give({name: Job(train, (name, shared)) for name in new}, control)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from paramalloc.config import SweepConfig
 from paramalloc.errors import UserError
+from paramalloc.files import append_jsonl
 from paramalloc.plan import Plan
 from paramalloc.provenance import git_sha
 from paramalloc.results import FAILED, ResultsFolder
@@ -23,11 +24,14 @@ from paramalloc.sweep.gauges import Gauges, readings
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.machines.nodes import NodeWatch
 from paramalloc.sweep.machines.price_watch import PriceWatch
-from paramalloc.sweep.machines.ray_session import RaySession, is_cluster
+from paramalloc.sweep.machines.ray_session import Cluster, RaySession, is_cluster
 from paramalloc.sweep.machines.workers import Shared, Workers
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.rules.stopping import NeverStop, StoppingRule
+from paramalloc.sweep.runbook.decisions import GPU_SHARE, decided
+from paramalloc.sweep.runbook.gpu_share import most_demanding, most_sharing, share_row
 from paramalloc.sweep.runner import give_trials, run_stage
+from paramalloc.sweep.side_jobs import measure_sharing
 from paramalloc.sweep.stage_control import StageControl
 from paramalloc.sweep.stopped import SweepStoppedError
 from paramalloc.sweep.trials.recall import forget, request_stop
@@ -46,14 +50,15 @@ class Session:
 
     def __init__(
         self,
-        config: SweepConfig,
+        plan: Plan,
         data: SweepData,
         folder: ResultsFolder,
         journal: Journal,
         display: Display,
         ray_session: RaySession,
     ) -> None:
-        self.config, self.data, self.folder, self.journal = config, data, folder, journal
+        self.plan, self.config = plan, plan.config
+        self.data, self.folder, self.journal = data, folder, journal
         self.display, self.ray_session = display, ray_session
         self.versions = {
             "git_sha": git_sha(Path(__file__).parent),
@@ -93,15 +98,36 @@ class Session:
             gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ""
             where = f"dashboard http://{cluster.dashboard}" if cluster.dashboard else "no dashboard"
             self.display.say(f"Ray: {cluster.nodes} node(s), {cluster.cpus:g} CPUs{gpus}; {where}")
-            resources = self.config.resources
-            workers = Workers(resources.cpus_per_trial, cluster.gpus_per_trial(resources))
-            self._stack.callback(forget, self.journal.session)
-            self._stack.callback(workers.close)
             prices = self._stack.enter_context(PriceWatch(self.journal))
             nodes = NodeWatch(self.journal, agents=is_cluster(), prices=prices, beat=self._show_live())
             self._stack.callback(nodes.close)
+            gpus_per_trial = self._gpus_per_trial(cluster, nodes)
+            workers = Workers(self.config.resources.cpus_per_trial, gpus_per_trial)
+            self._stack.callback(forget, self.journal.session)
+            self._stack.callback(workers.close)
             self._machines = workers, nodes
         return self._machines
+
+    def _gpus_per_trial(self, cluster: Cluster, nodes: NodeWatch) -> float:
+        """As the sweep file says; where it leaves it open and there are GPUs, what a first measurement has shown."""
+        asked, cpus = self.config.resources.gpus_per_trial, self.config.resources.cpus_per_trial
+        if asked != "auto" or not cluster.has_gpus:
+            return 0.0 if asked == "auto" else asked
+        most = most_sharing(self.plan, None if cluster.brings_gpus else cluster.gpus)
+        row = decided(self.folder, GPU_SHARE)
+        if row is None and most > 1:
+            self.display.say("measuring how many trials a GPU bears")
+            with closing(Workers(cpus, 1.0)) as whole:
+                tick = partial(self._watch, nodes)
+                try:
+                    row = share_row(measure_sharing(most_demanding(self.plan), most, whole, tick))
+                except UserError as error:
+                    self.journal.tell(GPU_SHARE, f"one trial on each GPU, since {error}")
+                else:
+                    about = {"decision": GPU_SHARE, "time": self.journal.clock()}
+                    append_jsonl(self.folder.decisions, about | row)
+                    self.journal.tell(GPU_SHARE, row["text"])
+        return 1.0 / row["trials_per_gpu"] if row else 1.0
 
     def shared_data(self) -> Shared[SweepData]:
         """The text as it is now, for workers; the same text is sent once."""
@@ -115,6 +141,9 @@ class Session:
         Errors: BudgetReachedError when the budget is spent.
         """
         _, nodes = self.machines()
+        self._watch(nodes)
+
+    def _watch(self, nodes: NodeWatch) -> None:
         nodes.tick()
         self.guard.watch()
 

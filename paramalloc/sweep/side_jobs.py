@@ -1,4 +1,4 @@
-"""Work beside the trials: sanity checks and the measurement of finalists, on the same workers.
+"""Work beside the trials: sanity checks, how many trials share a GPU, and the measurement of finalists.
 
 Always holds: a job whose worker was lost is done again, on another machine if need be; one that loses worker after
 worker ends with a sentence that says so; whatever ends the waiting (the budget, Ctrl-C) ends the workers, too.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any
 
 from paramalloc.config import EvaluationConfig
 from paramalloc.errors import UserError
+from paramalloc.evaluation.profile.together import Together
 from paramalloc.sweep.machines.workers import Job, Report, Shared, Workers, brief
 from paramalloc.sweep.runbook.sanity import Check
-from paramalloc.sweep.trials.trial import CheckOutcome, profile, try_out
+from paramalloc.sweep.trials.trial import CheckOutcome, profile, share, step_memory, try_out
 from paramalloc.sweep.trials.work import SweepData
 from paramalloc.training.run import TrainingRun
 
@@ -36,38 +37,67 @@ def run_checks(
     """
     by_name = {f"sanity check {check.name}": check for check in checks}
     size = (workers.cpus, workers.gpus)
-    calls = {name: Job(_answer, (try_out, (check, data, *size))) for name, check in by_name.items()}
-    with closing(_answers(calls, workers, tick)) as answers:
+    asked = _Asked()
+    workers.give({name: Job(_answer, (try_out, (check, data, *size))) for name, check in by_name.items()}, asked)
+    with closing(_answers(asked, workers, tick)) as answers:
         for name, outcome in answers:
             yield by_name[name], outcome
 
 
-def measure_alone(
-    runs: dict[str, TrainingRun],
-    evaluation: EvaluationConfig,
-    workers: Workers,
-    tick: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Latency and memory of variants in a worker that is the only one, to be called while no trial runs.
+class Errand:
+    """What one worker is to find out when nobody else needs it; asked for now, and wanted later."""
 
-    `tick`: as for `run_checks`.
+    def __init__(self, name: str, job: Job, workers: Workers) -> None:
+        self.workers, self._asked = workers, _Asked()
+        workers.give({name: job}, self._asked)
+
+    def answer(self, tick: Callable[[], None] = lambda: None) -> Any:
+        """Waits for it. `tick`: as for `run_checks`. Errors: UserError as for `Measurement`."""
+        ((_, found),) = _answers(self._asked, self.workers, tick)
+        return found
+
+
+class Measurement:
+    """Latency and memory of variants; begun beside trials, which memory does not mind, and finished without any.
+
+    Args:
+        runs: one of each variant.
+    """
+
+    def __init__(self, runs: dict[str, TrainingRun], evaluation: EvaluationConfig, workers: Workers) -> None:
+        self.evaluation, self.workers = evaluation, workers
+        self._size = (workers.cpus, workers.gpus)
+        self._memory = Errand("measuring memory", Job(_answer, (step_memory, (runs, *self._size))), workers)
+
+    def finish(self, runs: dict[str, TrainingRun], tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """The profiles of these variants, by a worker that is the only one. `tick`: as for `run_checks`.
+
+        Errors: UserError when a worker was lost again and again, or the measurement broke down.
+        """
+        memory = self._memory.answer(tick)
+        self.workers.dismiss(keep=1)
+        job = Job(_answer, (profile, (runs, self.evaluation, memory, *self._size)))
+        return dict(Errand("measuring latency and memory", job, self.workers).answer(tick))
+
+
+def measure_sharing(
+    run: TrainingRun, most: int, workers: Workers, tick: Callable[[], None] = lambda: None
+) -> list[Together]:
+    """How fast runs like this one train alone and together, by a worker that holds a GPU; `tick`: as above.
 
     Errors: UserError when the worker was lost again and again, or the measurement broke down.
     """
-    workers.dismiss(keep=1)
-    job = Job(_answer, (profile, (runs, evaluation, workers.cpus, workers.gpus)))
-    ((_, profiles),) = _answers({"measuring latency and memory": job}, workers, tick)
-    return dict(profiles)
+    job = Job(_answer, (share, (run, most, workers.cpus, workers.gpus)))
+    return list(Errand("measuring trials that share a GPU", job, workers).answer(tick))
 
 
-def _answers(jobs: Mapping[str, Job], workers: Workers, tick: Callable[[], None]) -> Generator[tuple[str, Any]]:
+def _answers(asked: _Asked, workers: Workers, tick: Callable[[], None]) -> Generator[tuple[str, Any]]:
     """What each job returns, as soon as it does."""
-    asked = _Asked()
-    workers.give(jobs, asked)
     next_tick = time.monotonic() + TICK_SECONDS
     try:
-        while workers.has_jobs_of(asked):
-            workers.step()
+        while asked.answers or workers.has_jobs_of(asked):
+            if not asked.answers:
+                workers.step()
             if asked.problem:
                 raise asked.problem
             while asked.answers:
@@ -87,8 +117,8 @@ class _Asked:
         self.problem: UserError | None = None
         self._lost: Counter[str] = Counter()
 
-    def place_in_line(self, name: str) -> int:
-        return 0
+    def place_in_line(self, name: str) -> tuple[bool, ...]:
+        return (True,) * 4  # behind all trials, where there are any
 
     def wanted(self, name: str, waiting: bool) -> bool:
         return True

@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from paramalloc.files import read_jsonl
 from paramalloc.results import ResultsFolder
-from tests.sweep.outcomes import MEASURE_ALONE, not_measured
+from tests.sweep.outcomes import MEASUREMENT, NotMeasured
 
 PATIENCE_SECONDS = 600.0  # a busy machine takes many times as long as a quiet one
 _FORKS = multiprocessing.get_context("forkserver")
@@ -35,7 +35,7 @@ def _drive(arguments: list[str], environment: dict[str, str], log: Path, measure
         signal.signal(number, signal.default_int_handler)
     from tune_main import main
 
-    with nullcontext() if measured else patch(MEASURE_ALONE, not_measured):
+    with nullcontext() if measured else patch(MEASUREMENT, NotMeasured):
         sys.exit(main(arguments))
 
 

@@ -7,12 +7,16 @@ from typing import Any
 from paramalloc.files import read_json, read_jsonl
 from paramalloc.results import MEASURED_FIELDS, ResultsFolder
 
-MEASURE_ALONE = "paramalloc.sweep.runbook.stages.measure_alone"
+MEASUREMENT = "paramalloc.sweep.runbook.stages.Measurement"
 
 
-def not_measured(runs: dict[str, Any], *_: Any) -> dict[str, dict[str, Any]]:
-    """In place of MEASURE_ALONE: latency and memory take ten seconds and no part in what is compared."""
-    return {variant: {"alone": True} for variant in runs}
+class NotMeasured:
+    """In place of MEASUREMENT: latency and memory take ten seconds and no part in what is compared."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def finish(self, runs: dict[str, Any], *_: Any) -> dict[str, dict[str, Any]]:
+        return {variant: {"alone": True} for variant in runs}
 
 
 def without_measurements(value: Any) -> Any:

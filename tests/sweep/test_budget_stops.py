@@ -169,7 +169,7 @@ def test_the_sanity_stage_stops_at_the_budget_and_with_more_it_is_done(
             with (
                 RaySession(verbose=False) as ray_session,
                 closing(journal),
-                Session(config, data, folder, journal, display, ray_session) as session,
+                Session(plan, data, folder, journal, display, ray_session) as session,
             ):
                 check_sanity(session, plan, plan.stages[0])
 

@@ -26,7 +26,7 @@ from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED, SweepStoppedError
 from paramalloc.sweep_file import dump_sweep
 from tests.chaos.drivers import Driver
 from tests.s3_server import S3Server, let_lease_expire
-from tests.sweep.outcomes import MEASURE_ALONE, not_measured, numbers, without_measurements
+from tests.sweep.outcomes import MEASUREMENT, NotMeasured, numbers, without_measurements
 from tests.sweep.tiny import ONE_AT_A_TIME
 
 EXIT_INTERRUPTED = 130
@@ -40,7 +40,7 @@ def run(config: SweepConfig, folder: ResultsFolder, expected: int = 0, measured:
     path = folder.root.with_suffix(".log")
     with path.open("w") as stream, ExitStack() as stack:
         if not measured:
-            stack.enter_context(patch(MEASURE_ALONE, not_measured))
+            stack.enter_context(patch(MEASUREMENT, NotMeasured))
         assert run_sweep(config, folder, Console(file=stream, width=100), verbose=False) == expected
     return path.read_text()
 

@@ -11,7 +11,6 @@ import pytest
 import ray
 
 from benchmarks.local_cluster import LocalCluster
-from paramalloc.config import ResourcesConfig
 from paramalloc.sweep.machines.ray_session import Cluster, _require_listener, autoscaler_brings_gpus
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,14 +49,10 @@ def test_the_message_names_the_address_and_what_to_do(closed_port: int) -> None:
     assert said.stdout.rstrip().endswith("start it, or unset RAY_ADDRESS")
 
 
-def test_auto_takes_a_gpu_where_one_is_or_where_the_autoscaler_can_bring_one() -> None:
-    auto, shared = ResourcesConfig(), ResourcesConfig(gpus_per_trial=0.25)
-    bare_head = Cluster(cpus=0, gpus=0, nodes=1, dashboard=None)
-    waiting_head = Cluster(cpus=0, gpus=0, nodes=1, dashboard=None, brings_gpus=True)
-    assert bare_head.gpus_per_trial(auto) == 0.0
-    assert waiting_head.gpus_per_trial(auto) == 1.0
-    assert Cluster(cpus=4, gpus=2, nodes=1, dashboard=None).gpus_per_trial(auto) == 1.0
-    assert waiting_head.gpus_per_trial(shared) == 0.25
+def test_a_cluster_has_gpus_where_one_is_or_where_the_autoscaler_can_bring_one() -> None:
+    assert not Cluster(cpus=0, gpus=0, nodes=1, dashboard=None).has_gpus
+    assert Cluster(cpus=0, gpus=0, nodes=1, dashboard=None, brings_gpus=True).has_gpus
+    assert Cluster(cpus=4, gpus=2, nodes=1, dashboard=None).has_gpus
 
 
 def test_what_the_autoscaler_can_bring_is_read_from_the_cluster_file(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from paramalloc.errors import UserError
 from paramalloc.sweep import side_jobs
 from paramalloc.sweep.machines.workers import Workers
 from paramalloc.sweep.runbook.sanity import Check
-from paramalloc.sweep.side_jobs import MAX_LOST_WORKERS, measure_alone, run_checks
+from paramalloc.sweep.side_jobs import MAX_LOST_WORKERS, Measurement, run_checks
 from paramalloc.sweep.stopped import BudgetReachedError
 
 
@@ -45,9 +45,9 @@ def test_a_check_whose_worker_died_is_done_again(
 def test_a_measurement_that_loses_every_worker_ends_with_a_sentence(
     tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(side_jobs, "profile", dies(100, tmp_path / "tally", None))
+    monkeypatch.setattr(side_jobs, "step_memory", dies(100, tmp_path / "tally", None))
     with pytest.raises(UserError, match=f"a worker that was lost {MAX_LOST_WORKERS} times"):
-        measure_alone({}, EvaluationConfig(), workers)
+        Measurement({}, EvaluationConfig(), workers).finish({})
 
 
 def test_a_measurement_that_breaks_down_is_not_done_again(
@@ -56,9 +56,10 @@ def test_a_measurement_that_breaks_down_is_not_done_again(
     def broken(*arguments: Any) -> None:
         raise RuntimeError("no such kernel")
 
+    monkeypatch.setattr(side_jobs, "step_memory", lambda *_: {})
     monkeypatch.setattr(side_jobs, "profile", broken)
     with pytest.raises(UserError, match="measuring latency and memory: got an error: no such kernel"):
-        measure_alone({}, EvaluationConfig(), workers)
+        Measurement({}, EvaluationConfig(), workers).finish({})
 
 
 def test_machines_are_watched_while_a_measurement_goes_on(
@@ -73,8 +74,9 @@ def test_machines_are_watched_while_a_measurement_goes_on(
         return {"emb35": "measured"}
 
     monkeypatch.setattr(side_jobs, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(side_jobs, "step_memory", lambda *_: {})
     monkeypatch.setattr(side_jobs, "profile", job)
-    assert measure_alone({}, EvaluationConfig(), workers, tick=ticked.touch) == {"emb35": "measured"}
+    assert Measurement({}, EvaluationConfig(), workers).finish({}, ticked.touch) == {"emb35": "measured"}
 
 
 def hangs(pids: Path) -> Any:
@@ -115,7 +117,7 @@ def two_checks(workers: Workers, tick: Callable[[], None]) -> None:
 
 
 def measurement(workers: Workers, tick: Callable[[], None]) -> None:
-    measure_alone({}, EvaluationConfig(), workers, tick)
+    Measurement({}, EvaluationConfig(), workers).finish({}, tick)
 
 
 @pytest.mark.parametrize(("work", "jobs"), [(two_checks, 2), (measurement, 1)])
@@ -130,7 +132,26 @@ def test_the_end_of_the_budget_ends_the_workers_of_what_runs_beside_the_trials(
 
     monkeypatch.setattr(side_jobs, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(side_jobs, "try_out", hangs(pids))
-    monkeypatch.setattr(side_jobs, "profile", hangs(pids))
+    monkeypatch.setattr(side_jobs, "step_memory", hangs(pids))
     with pytest.raises(BudgetReachedError):
         work(workers, tick)
     wait_until(lambda: not running(pids))
+
+
+def test_memory_is_measured_before_the_trials_end_where_a_worker_is_free(
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever steps the workers for trials has it measured, too; what was found is what the profile is given."""
+    found = {"emb35": 12.5}
+    measured = tmp_path / "measured"
+
+    def step_memory(*_: Any) -> dict[str, float]:
+        measured.touch()
+        return found
+
+    monkeypatch.setattr(side_jobs, "step_memory", step_memory)
+    monkeypatch.setattr(side_jobs, "profile", lambda runs, evaluation, memory, *_: {"emb35": memory["emb35"]})
+    measurement = Measurement({}, EvaluationConfig(), workers)
+    while not measured.exists():
+        workers.step()
+    assert measurement.finish({}) == found

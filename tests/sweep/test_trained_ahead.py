@@ -43,7 +43,7 @@ class Scene:
     def session(self) -> Iterator[Session]:
         with Display(Console(quiet=True)) as display, RaySession(verbose=False) as ray_session:
             journal = Journal(self.folder, self.plan.config.cost, display.say)
-            with Session(self.plan.config, self.data, self.folder, journal, display, ray_session) as session:
+            with Session(self.plan, self.data, self.folder, journal, display, ray_session) as session:
                 yield session
 
     def rank(self, session: Session, *variants: str) -> StageRecorder:
@@ -65,9 +65,8 @@ def test_a_final_run_begins_while_a_ranking_leaves_a_worker_idle_and_is_done_onc
     with scene.session() as session:
         scene.train_ahead(session)
         ranking = scene.rank(session, "base")
-        begun = [(row["stage"], row["trial"]) for row in scene.events("trial_start")]
-        assert begun[0] == (RANKING, "base")
-        assert (FINALISTS, "base-seed0") in begun
+        begun = {(row["stage"], row["trial"]) for row in scene.events("trial_start")}
+        assert {(RANKING, "base"), (FINALISTS, "base-seed0")} <= begun
         assert ranking.trials["base"].status == FINISHED
         finals = session.train(
             scene.plan, finalist_tasks(scene.plan, {"base": RATE, "wide": RATE}), NeverStop(), retry_failed=True

@@ -22,13 +22,16 @@ from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics
 from paramalloc.training.run import TrainingRun
 
-__all__ = ["PeakMemory", "latency_ms", "profile_variants"]
+__all__ = ["PeakMemory", "latency_ms", "profile_variants", "step_memory_mb"]
 
 
 def profile_variants(
-    runs: Mapping[str, TrainingRun], evaluation: EvaluationConfig, numerics: Numerics
+    runs: Mapping[str, TrainingRun],
+    evaluation: EvaluationConfig,
+    numerics: Numerics,
+    memory: Mapping[str, float | None] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Everything of this package by variant, as strict JSON.
+    """Everything of this package by variant, as strict JSON. `memory`: what `step_memory_mb` has given already.
 
     `latency_ms` (see there); `decode_tokens_per_second` after `decode_prompt_tokens`; `training_tokens_per_second`;
     `forward_flops_per_token` and `train_flops_per_token` at the full context (`allocation.flops_per_token`);
@@ -36,7 +39,8 @@ def profile_variants(
     shared GPU counting whole; `peak_memory_mb` of a training step; `alone` and `other_load_cores` (see `OtherLoad`).
     """
     others = OtherLoad(numerics.device)
-    memory = step_memory_mb(runs, numerics)  # first: nothing else is held yet
+    if memory is None:
+        memory = step_memory_mb(runs, numerics)  # first: nothing else is held yet
     training = {name: training_tokens_per_second(run, numerics) for name, run in runs.items()}
     models = {name: Transformer(run.shape).to(numerics.device).eval() for name, run in runs.items()}
     latency = latency_ms(models, numerics, evaluation.latency_runs)

@@ -51,10 +51,10 @@ class Cluster:
     dashboard: str | None
     brings_gpus: bool = False
 
-    def gpus_per_trial(self, resources: ResourcesConfig) -> float:
-        if resources.gpus_per_trial != "auto":
-            return resources.gpus_per_trial
-        return 1.0 if self.gpus or self.brings_gpus else 0.0
+    @property
+    def has_gpus(self) -> bool:
+        """Now, or as soon as something needs one."""
+        return bool(self.gpus or self.brings_gpus)
 
 
 class RaySession:

@@ -66,8 +66,8 @@ class Job:
 class Overseer(Protocol):
     """Whoever has jobs done; it is told of each by its name, while `Workers.step` is called."""
 
-    def place_in_line(self, name: str) -> Any:
-        """Sorts those that wait for a worker."""
+    def place_in_line(self, name: str) -> tuple[bool, ...]:
+        """Sorts those that wait for a worker, of all overseers."""
 
     def wanted(self, name: str, waiting: bool) -> bool:
         """Whether the job is still to be done. `waiting`: it has no worker."""
@@ -122,9 +122,9 @@ class Workers:
         """Whether any of them is not over."""
         return any(given.overseer is overseer for given in self._given.values())
 
-    def has(self, overseer: Overseer, name: str) -> bool:
-        """Whether this one is not over."""
-        return any(given.overseer is overseer and given.name == name for given in self._given.values())
+    def jobs_of(self, overseer: Overseer) -> set[str]:
+        """The names of those that are not over."""
+        return {given.name for given in self._given.values() if given.overseer is overseer}
 
     def step(self) -> None:
         """Wait for something to happen, a tenth of a second at most, and tell whom it concerns; only with jobs."""

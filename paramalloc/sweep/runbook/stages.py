@@ -7,7 +7,7 @@ good.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
 from paramalloc.plan import Plan, StagePlan
 from paramalloc.proposals import PROPOSALS, proposals_in
 from paramalloc.results import AUDIT, DIVERGED, FINALISTS, FINISHED, JUDGED_BY, NOISE, SANITY
+from paramalloc.sweep.machines.ray_session import is_cluster
 from paramalloc.sweep.outlook import Outlook, look_ahead
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.rules.stopping import NeverStop, rule_for
@@ -30,10 +31,17 @@ from paramalloc.sweep.runbook.sanity_stage import check_sanity
 from paramalloc.sweep.runbook.search_stage import next_round
 from paramalloc.sweep.runbook.selection import RankedRun, SeedScore, Verdict, best_runs, decide, median_latency_ms
 from paramalloc.sweep.session import Session
-from paramalloc.sweep.side_jobs import measure_alone
+from paramalloc.sweep.side_jobs import Measurement
 from paramalloc.sweep.stopped import SweepStoppedError
 from paramalloc.sweep.trials.state import TrialState
-from paramalloc.sweep.trials.tasks import audit_task, finalist_tasks, learning_rates, noise_tasks, ranking_tasks
+from paramalloc.sweep.trials.tasks import (
+    TrialTask,
+    audit_task,
+    finalist_tasks,
+    learning_rates,
+    noise_tasks,
+    ranking_tasks,
+)
 
 
 class Stages:
@@ -209,22 +217,33 @@ class Stages:
         over = decided(self.folder, WINNER)
         self._over.add(FINALISTS)  # nothing is kept back for it any more: it is here
         tasks = finalist_tasks(self.plan, rates)
+        measurement = self._begin_to_measure(tasks) if self._may_measure_early(tasks) else None
         finals = self.session.train(self.plan, tasks, NeverStop(), retry_failed=over is None)
         finished = [trial for trial in finals.trials.values() if trial.status == FINISHED]
         if any(read_json(trial.folder.metrics)["profiled_alone"] is None for trial in finished):
-            self._measure_alone(finished)
+            self._measure_alone(finished, measurement)
         return finals
 
-    def _measure_alone(self, finished: list[TrialState]) -> None:
+    def _may_measure_early(self, tasks: list[TrialTask]) -> bool:
+        """Whether something is to be measured, by a worker that is there: a cluster would rent one for it."""
+        files = [self.folder.trial(task.stage, task.name).metrics for task in tasks]
+        known = all(file.exists() and read_json(file)["profiled_alone"] is not None for file in files)
+        return not known and not is_cluster()
+
+    def _begin_to_measure(self, tasks: Iterable[TrialTask]) -> Measurement:
+        workers, _ = self.session.machines()
+        return Measurement({task.variant: task.run for task in tasks}, self.config.evaluation, workers)
+
+    def _measure_alone(self, finished: list[TrialState], begun: Measurement | None = None) -> None:
         """Latency and memory of these trials' variants in a quiet hour, in place of what they measured themselves."""
         if not finished:
             return
         self.session.guard.require()
-        workers, _ = self.session.machines()
+        measurement = begun or self._begin_to_measure(trial.task for trial in finished)
         runs = {trial.task.variant: trial.task.run for trial in finished}
         self.session.display.say(f"measuring latency and memory of {', '.join(runs)}, alone")
         metrics = {trial.folder.metrics: read_json(trial.folder.metrics) for trial in finished}
-        profiles = measure_alone(runs, self.config.evaluation, workers, self.session.watch)
+        profiles = measurement.finish(runs, self.session.watch)
         for path, item in metrics.items():
             profile = dict(profiles[item["variant"]])
             write_json(path, item | {"profiled_alone": bool(profile.pop("alone"))} | profile)

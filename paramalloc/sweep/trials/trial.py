@@ -18,11 +18,13 @@ import ray
 import torch
 
 from paramalloc.config import EvaluationConfig, TelemetryConfig
-from paramalloc.evaluation.profile import profile_variants
-from paramalloc.numerics import choose_numerics
+from paramalloc.evaluation.profile import profile_variants, step_memory_mb
+from paramalloc.evaluation.profile.together import Together, train_together
+from paramalloc.numerics import Numerics, choose_numerics
 from paramalloc.results import ResultsFolder
 from paramalloc.storage.checkpoints import open_checkpoints
 from paramalloc.sweep.machines.workers import Report, Shared
+from paramalloc.sweep.runbook.gpu_share import try_sharing
 from paramalloc.sweep.runbook.sanity import Check
 from paramalloc.sweep.trials.recall import STOP_REASON, Recall
 from paramalloc.sweep.trials.tasks import TrialTask
@@ -86,11 +88,38 @@ def train(name: str, shared: Shared[StageInput], send: Report) -> None:
         raise CalledBack
 
 
-def profile(runs: dict[str, TrainingRun], evaluation: EvaluationConfig, cpus: float, gpus: float) -> dict[str, Any]:
-    """`work.profile_variants` in a worker that holds what a trial holds."""
+def profile(
+    runs: dict[str, TrainingRun],
+    evaluation: EvaluationConfig,
+    memory: dict[str, float | None],
+    cpus: float,
+    gpus: float,
+) -> dict[str, Any]:
+    """`profile_variants` in a worker that holds what a trial holds."""
+    return profile_variants(runs, evaluation, _prepare_for(runs, cpus, gpus), memory)
+
+
+def step_memory(runs: dict[str, TrainingRun], cpus: float, gpus: float) -> dict[str, float | None]:
+    """`step_memory_mb` in such a worker."""
+    return step_memory_mb(runs, _prepare_for(runs, cpus, gpus))
+
+
+def _prepare_for(runs: dict[str, TrainingRun], cpus: float, gpus: float) -> Numerics:
     _prepare_worker(cpus)
     precision = next(iter(runs.values())).training.precision
-    return profile_variants(runs, evaluation, choose_numerics(precision, _device(gpus)))
+    return choose_numerics(precision, _device(gpus))
+
+
+def share(run: TrainingRun, most: int, cpus: float, gpus: float) -> list[Together]:
+    """How fast the run trains alone and beside others like it, in a worker that holds a GPU alone.
+
+    `most`: at a time, if the machine has as many times the cores that a trial holds. Where Ray counts a GPU that
+    torch cannot use, only one is tried.
+    """
+    _prepare_worker(cpus)
+    numerics = choose_numerics(run.training.precision, _device(gpus))
+    at_most = min(most, int(_resources()["CPU"] // cpus)) if numerics.device.type == "cuda" else 1
+    return try_sharing(lambda trials: train_together(run, numerics, trials), at_most)
 
 
 @dataclass(frozen=True)
@@ -161,7 +190,13 @@ def _who_calls(recall: Recall, reason: str) -> dict[str, Any]:
 
 def _placement(cpus: float, gpus: float) -> dict[str, Any]:
     """The Ray node this worker is on, and which share of it is held."""
-    node_id = ray.get_runtime_context().get_node_id()
-    resources = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == node_id)
+    resources = _resources()
     share = gpus / resources["GPU"] if gpus else cpus / resources["CPU"]
-    return {"node": node_id, "share": min(1.0, share)}
+    return {"node": ray.get_runtime_context().get_node_id(), "share": min(1.0, share)}
+
+
+def _resources() -> dict[str, float]:
+    """What this worker's node has of each."""
+    node_id = ray.get_runtime_context().get_node_id()
+    found: dict[str, float] = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == node_id)
+    return found
