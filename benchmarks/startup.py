@@ -65,7 +65,7 @@ def _parts(name: str) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.startup", _CHILD, name]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
     marks = [begun, *json.loads(child.stdout.splitlines()[-1])]
-    return {part: end - start for part, start, end in zip(PARTS, marks, marks[1:], strict=True)}
+    return {part: end - start for part, start, end in zip(PARTS, marks[:-1], marks[1:], strict=True)}
 
 
 def _child(name: str) -> None:

@@ -93,14 +93,18 @@ class BudgetGuard:
             self._look_again(began)
 
     def admit(self, recorder: StageRecorder) -> list[str]:
-        """The missing trials of a stage that may start now. Errors: BudgetReachedError when none may."""
+        """The missing trials of a stage that may start now; some may run already.
+
+        Errors: BudgetReachedError when none may, and none runs.
+        """
         summary = self.journal.bill_now({})
-        allowance = self._allowance(recorder, summary, busy=())
-        if not allowance.admitted:
+        busy = {trial.task.name for trial in recorder.running}
+        allowance = self._allowance(recorder, summary, busy)
+        if not allowance.admitted and not busy:
             raise self._reached(allowance.decision, summary)
         self.withheld, self.spent_up = frozenset(), False
         self._next_look = self.clock() + LOOK_SECONDS
-        self._withhold(recorder, allowance, busy=())
+        self._withhold(recorder, allowance, busy)
         return list(allowance.admitted)
 
     def tick(self, recorder: StageRecorder, busy: Collection[str]) -> None:
@@ -132,15 +136,13 @@ class BudgetGuard:
         line = sorted(recorder.trials.values(), key=lambda trial: trial.place_in_line)
         costs = {t.task.name: to_come.get((t.task.stage, t.task.name), 0.0) for t in line if not t.done}
         ahead = {(task.stage, task.name) for task in self.ahead.missing} if self.ahead else set()
-        allowance = admit(
-            summary["total_usd"],
-            self.journal.cost.budget_usd,
-            sum(usd for name, usd in costs.items() if name in busy),
-            [(name, usd) for name, usd in costs.items() if name not in busy],
-            sum(to_come.get(name, 0.0) for name in self.journal.look_ahead().reserved | ahead),
-        )
-        self.room_ahead = not isinstance(allowance.decision, HoldNewTrials | Stop)
-        return allowance
+        spent, budget = summary["total_usd"], self.journal.cost.budget_usd
+        reserve = sum(to_come.get(name, 0.0) for name in self.journal.look_ahead().reserved | ahead)
+        whole = decide(spent, sum(costs.values()), reserve, budget)
+        self.room_ahead = not isinstance(whole, HoldNewTrials | Stop)
+        running = sum(usd for name, usd in costs.items() if name in busy)
+        waiting = [(name, usd) for name, usd in costs.items() if name not in busy]
+        return admit(spent, budget, running, waiting, reserve)
 
     def _has_measured(self) -> bool:
         planned = self.journal.look_ahead().budget_tokens

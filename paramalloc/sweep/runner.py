@@ -23,10 +23,9 @@ from paramalloc.sweep.trials.work import SweepData
 def give_trials(control: StageControl, names: Collection[str], data: Shared[SweepData], workers: Workers) -> None:
     """Have these trials of a stage trained; those that the workers have already are left to them."""
     known = workers.jobs_of(control)
-    new = [name for name in names if name not in known]
-    if new:
-        shared = Shared(_stage_input(control.recorder, data, workers))
-        workers.give({name: Job(train, (name, shared)) for name in new}, control)
+    shared = Shared(_stage_input(control.recorder, data, workers))
+    jobs = {name: Job(train, (name, shared)) for name in names if name not in known}
+    workers.give(jobs, control, spare=control.ahead)
 
 
 def run_stage(control: StageControl, workers: Workers, ahead: StageControl | None = None) -> None:
@@ -39,7 +38,7 @@ def run_stage(control: StageControl, workers: Workers, ahead: StageControl | Non
     controls = [control, ahead] if ahead else [control]
     try:
         with _one_gentle_interrupt(control):
-            while workers.has_jobs_of(control) and not _over(controls):
+            while (workers.has_jobs_of(control) or control.stopping) and not _over(controls):
                 workers.step()
     finally:
         for each in controls:

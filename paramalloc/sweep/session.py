@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from paramalloc.errors import UserError
-from paramalloc.files import append_jsonl
 from paramalloc.plan import Plan
 from paramalloc.provenance import git_sha
 from paramalloc.results import FAILED, ResultsFolder
@@ -28,8 +28,13 @@ from paramalloc.sweep.machines.ray_session import Cluster, RaySession, is_cluste
 from paramalloc.sweep.machines.workers import Shared, Workers
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.rules.stopping import NeverStop, StoppingRule
-from paramalloc.sweep.runbook.decisions import GPU_SHARE, decided
-from paramalloc.sweep.runbook.gpu_share import most_demanding, most_sharing, share_row
+from paramalloc.sweep.runbook.gpu_share import (
+    GPU_SHARE,
+    most_demanding,
+    most_sharing,
+    share_in_words,
+    trials_per_gpu,
+)
 from paramalloc.sweep.runner import give_trials, run_stage
 from paramalloc.sweep.side_jobs import measure_sharing
 from paramalloc.sweep.stage_control import StageControl
@@ -79,9 +84,10 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._ahead and isinstance(error, Exception):
-            self._have_leave(self._ahead)
-        self._stack.__exit__(kind, error, trace)
+        try:
+            self._have_all_leave()
+        finally:
+            self._stack.__exit__(kind, error, trace)
 
     @property
     def trials(self) -> list[TrialState]:
@@ -109,25 +115,24 @@ class Session:
         return self._machines
 
     def _gpus_per_trial(self, cluster: Cluster, nodes: NodeWatch) -> float:
-        """As the sweep file says; where it leaves it open and there are GPUs, what a first measurement has shown."""
+        """As the sweep file says; where it leaves it open and there are GPUs, what a measurement shows."""
         asked, cpus = self.config.resources.gpus_per_trial, self.config.resources.cpus_per_trial
         if asked != "auto" or not cluster.has_gpus:
             return 0.0 if asked == "auto" else asked
         most = most_sharing(self.plan, None if cluster.brings_gpus else cluster.gpus)
-        row = decided(self.folder, GPU_SHARE)
-        if row is None and most > 1:
-            self.display.say("measuring how many trials a GPU bears")
-            with closing(Workers(cpus, 1.0)) as whole:
-                tick = partial(self._watch, nodes)
-                try:
-                    row = share_row(measure_sharing(most_demanding(self.plan), most, whole, tick))
-                except UserError as error:
-                    self.journal.tell(GPU_SHARE, f"one trial on each GPU, since {error}")
-                else:
-                    about = {"decision": GPU_SHARE, "time": self.journal.clock()}
-                    append_jsonl(self.folder.decisions, about | row)
-                    self.journal.tell(GPU_SHARE, row["text"])
-        return 1.0 / row["trials_per_gpu"] if row else 1.0
+        if most == 1:
+            return 1.0
+        self.display.say("measuring how many trials a GPU bears")
+        with closing(Workers(cpus, 1.0)) as whole:
+            try:
+                measured = measure_sharing(most_demanding(self.plan), most, whole, partial(self._watch, nodes))
+            except UserError as error:
+                self.journal.tell(GPU_SHARE, f"one trial on each GPU, since {error}", trials_per_gpu=1)
+                return 1.0
+        chosen = trials_per_gpu(measured)
+        about = {"trials_per_gpu": chosen, "measured": [asdict(each) for each in measured]}
+        self.journal.tell(GPU_SHARE, share_in_words(measured), **about)
+        return 1.0 / chosen
 
     def shared_data(self) -> Shared[SweepData]:
         """The text as it is now, for workers; the same text is sent once."""
@@ -142,6 +147,9 @@ class Session:
         """
         _, nodes = self.machines()
         self._watch(nodes)
+        for control in self._controls:
+            if control.ahead:
+                control.tick()
 
     def _watch(self, nodes: NodeWatch) -> None:
         nodes.tick()
@@ -177,6 +185,9 @@ class Session:
             if recorder.missing and not held:
                 got = f"an end without a result of {', '.join(task.name for task in recorder.missing)}"
                 raise UserError("Ray", got, "run the same command again, with -v to see more")
+            if control.stopping:
+                self._controls.clear()
+                forget(self.journal.session)
             if self._ahead:
                 require_hope(self._ahead)
         _require_no_epidemic(recorder)
@@ -189,11 +200,11 @@ class Session:
         """
         self._ahead = self.guard.ahead = self._begin(plan, tasks, NeverStop(), retry_failed=True)
 
-    def _have_leave(self, ahead: StageRecorder) -> None:
-        """What is trained ahead saves its state when the sweep ends before its stage has come."""
+    def _have_all_leave(self) -> None:
+        """Trials that still run when the sweep ends, as those ahead of their stage do, save their state."""
         for control in self._controls:
-            if control.recorder is ahead:
-                workers, _ = self.machines()
+            workers, _ = self.machines()
+            if workers.has_jobs_of(control):
                 control.stop()
                 run_stage(control, workers)
 

@@ -45,11 +45,11 @@ def run_checks(
 
 
 class Errand:
-    """What one worker is to find out when nobody else needs it; asked for now, and wanted later."""
+    """What one worker is to find out, when nobody else needs it; asked for now, and wanted later."""
 
     def __init__(self, name: str, job: Job, workers: Workers) -> None:
         self.workers, self._asked = workers, _Asked()
-        workers.give({name: job}, self._asked)
+        workers.give({name: job}, self._asked, spare=True)
 
     def answer(self, tick: Callable[[], None] = lambda: None) -> Any:
         """Waits for it. `tick`: as for `run_checks`. Errors: UserError as for `Measurement`."""
@@ -61,7 +61,7 @@ class Measurement:
     """Latency and memory of variants; begun beside trials, which memory does not mind, and finished without any.
 
     Args:
-        runs: one of each variant.
+        runs: one of each variant. Some may turn out not to train at all: then memory is measured again without them.
     """
 
     def __init__(self, runs: dict[str, TrainingRun], evaluation: EvaluationConfig, workers: Workers) -> None:
@@ -74,7 +74,10 @@ class Measurement:
 
         Errors: UserError when a worker was lost again and again, or the measurement broke down.
         """
-        memory = self._memory.answer(tick)
+        try:
+            memory = self._memory.answer(tick)
+        except UserError:
+            memory = None
         self.workers.dismiss(keep=1)
         job = Job(_answer, (profile, (runs, self.evaluation, memory, *self._size)))
         return dict(Errand("measuring latency and memory", job, self.workers).answer(tick))
@@ -118,10 +121,10 @@ class _Asked:
         self._lost: Counter[str] = Counter()
 
     def place_in_line(self, name: str) -> tuple[bool, ...]:
-        return (True,) * 4  # behind all trials, where there are any
+        return (True,) * 4  # behind all trials
 
     def wanted(self, name: str, waiting: bool) -> bool:
-        return True
+        return self.problem is None
 
     def began(self, name: str) -> None: ...
 

@@ -46,3 +46,9 @@ def test_data_is_compared_with_the_faster_use_of_the_library() -> None:
 
 def test_start_up_is_better_when_it_is_shorter() -> None:
     assert startup.figures_of({"ours": 2.0, "plain": 3.0, "llama": 6.0}, {})["ratio_vs_best_peer"] == 1.5
+
+
+def test_a_start_is_timed_part_by_part_in_a_process_of_its_own() -> None:
+    parts = startup._parts("ours")
+    assert tuple(parts) == startup.PARTS
+    assert all(seconds >= 0 for seconds in parts.values())

@@ -9,6 +9,7 @@ import torch
 
 from paramalloc.allocation import Shape
 from paramalloc.config import TrainingConfig
+from paramalloc.evaluation.profile import together
 from paramalloc.evaluation.profile.together import train_together
 from paramalloc.numerics import Numerics
 from paramalloc.training.run import TrainingRun
@@ -20,12 +21,37 @@ RUN = TrainingRun(
 )
 
 
-def test_two_at_a_time_are_counted_together() -> None:
-    alone, both = (train_together(RUN, CPU, trials, seconds=0.5) for trials in (1, 2))
-    assert (alone.trials, both.trials) == (1, 2)
+def test_a_run_is_timed_in_a_process_of_its_own() -> None:
+    alone = train_together(RUN, CPU, 1, seconds=0.2)
+    assert alone.trials == 1
     assert alone.tokens_per_second > 0
-    assert both.tokens_per_second > 0.2 * alone.tokens_per_second  # whatever else the machine does
     assert alone.used_mb is alone.device_mb is None
+
+
+def test_the_speeds_of_all_are_added_and_nobody_is_timed_before_all_have_warmed_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+
+    class Child:
+        def __init__(self, setting: bytes) -> None:
+            self.answers = iter([{}, {"tokens_per_second": 10.0, "used_mb": 3.0, "device_mb": 9.0}])
+
+        def __enter__(self) -> Child:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def go(self) -> None:
+            happened.append("go")
+
+        def hear(self) -> dict[str, float]:
+            happened.append("hear")
+            return next(self.answers)
+
+    monkeypatch.setattr(together, "_Child", Child)
+    assert train_together(RUN, CPU, 2) == together.Together(2, 20.0, 3.0, 9.0)
+    assert happened == ["hear", "hear", "go", "go", "hear", "hear"]
 
 
 def test_a_process_that_breaks_down_is_an_error_with_its_last_words() -> None:

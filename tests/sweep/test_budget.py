@@ -172,6 +172,33 @@ def test_what_runs_ahead_belongs_to_the_reserve_and_begins_only_where_there_is_r
     assert sweep.guard.room_ahead
 
 
+def test_there_is_no_room_ahead_where_the_trials_that_run_will_need_it(play: Callable[[float], Played]) -> None:
+    """Nobody waits: 115 dollars are spent, 192 the rest of what runs will cost, and 153 are reserved."""
+    sweep = play(400.0)
+    ranking = sweep.recorder
+    sweep.guard.ahead = sweep.stage(finalist_tasks(sweep.plan, {"base": 1e-3}))
+    sweep.recorder = ranking
+    sweep.guard.admit(ranking)
+    for name in ("base", "wide", "slow"):
+        sweep.begin(name)
+    sweep.evaluate("base", 6_016, seconds=100.0)
+    sweep.look()
+    assert not sweep.guard.withheld
+    assert not sweep.guard.room_ahead
+
+
+def test_what_runs_already_when_its_stage_begins_is_let_run_whatever_it_will_cost(
+    play: Callable[[float], Played],
+) -> None:
+    sweep = play(150.0)
+    sweep.guard.admit(sweep.recorder)
+    sweep.train("base", seconds=100.0)
+    finals = sweep.stage(finalist_tasks(sweep.plan, {"base": 1e-3, "wide": 1e-3}))
+    finals.receive("base-seed0", STARTED | {"share": 1.0})
+    assert sweep.guard.admit(finals) == []
+    assert sweep.guard.withheld == {"wide-seed0"}
+
+
 def test_a_trial_that_was_held_back_starts_after_all_when_the_others_cost_less_than_it_seemed(
     play: Callable[[float], Played],
 ) -> None:

@@ -45,7 +45,8 @@ def test_a_check_whose_worker_died_is_done_again(
 def test_a_measurement_that_loses_every_worker_ends_with_a_sentence(
     tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(side_jobs, "step_memory", dies(100, tmp_path / "tally", None))
+    monkeypatch.setattr(side_jobs, "step_memory", lambda *_: {})
+    monkeypatch.setattr(side_jobs, "profile", dies(100, tmp_path / "tally", None))
     with pytest.raises(UserError, match=f"a worker that was lost {MAX_LOST_WORKERS} times"):
         Measurement({}, EvaluationConfig(), workers).finish({})
 
@@ -155,3 +156,14 @@ def test_memory_is_measured_before_the_trials_end_where_a_worker_is_free(
     while not measured.exists():
         workers.step()
     assert measurement.finish({}) == found
+
+
+def test_variants_that_do_not_train_at_all_keep_the_others_from_being_measured_no_longer_than_the_final(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a step of one of them fails")
+
+    monkeypatch.setattr(side_jobs, "step_memory", broken)
+    monkeypatch.setattr(side_jobs, "profile", lambda runs, evaluation, memory, *_: {"memory": memory})
+    assert Measurement({}, EvaluationConfig(), workers).finish({}) == {"memory": None}

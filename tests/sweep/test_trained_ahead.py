@@ -28,6 +28,8 @@ from tests.sweep.played import FAILED, PlayedSweep
 from tests.sweep.tiny import STARTED, VERSIONS
 
 RATE = 6e-3
+# Long enough for a second worker to start meanwhile.
+LONG_RANKING: dict[str, Any] = {"ranking": {"tokens": 200_000, "eval_interval_tokens": 50_000}}
 
 
 class Scene:
@@ -60,8 +62,8 @@ class Scene:
 def test_a_final_run_begins_while_a_ranking_leaves_a_worker_idle_and_is_done_once(
     tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
 ) -> None:
-    """One ranking run on two workers: the other takes the baseline's final run, which outlasts it."""
-    scene = Scene(tiny(training={"tokens": 40_000}), tmp_path / "results")
+    """One ranking run on two workers: the other takes the baseline's final run."""
+    scene = Scene(tiny(**LONG_RANKING, training={"tokens": 40_000}), tmp_path / "results")
     with scene.session() as session:
         scene.train_ahead(session)
         ranking = scene.rank(session, "base")
@@ -81,7 +83,7 @@ def test_a_final_run_begins_while_a_ranking_leaves_a_worker_idle_and_is_done_onc
 def test_what_runs_ahead_is_saved_when_the_sweep_ends_before_its_stage(
     tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None
 ) -> None:
-    scene = Scene(tiny(training={"tokens": 400_000}), tmp_path / "results")
+    scene = Scene(tiny(**LONG_RANKING, training={"tokens": 4_000_000}), tmp_path / "results")
 
     def stopped_after_the_ranking() -> None:
         with scene.session() as session:

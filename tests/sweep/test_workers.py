@@ -21,8 +21,8 @@ class Told:
         self.events: list[tuple[str, str]] = []
         self.unwanted: set[str] = set()
 
-    def place_in_line(self, name: str) -> str:
-        return name
+    def place_in_line(self, name: str) -> tuple[bool, ...]:
+        return (name != "first",)
 
     def wanted(self, name: str, waiting: bool) -> bool:
         return name not in self.unwanted
@@ -84,7 +84,7 @@ def test_an_idle_worker_that_has_died_is_replaced(workers: Workers) -> None:
     workers.give({"b": Job(own_pid, ())}, told)
     run(workers, told)
     assert told.pids()["b"] != told.pids()["a"]
-    assert told.events[-1] == ("ended", "b")
+    assert told.events[2:] == [("began", "b"), ("ended", "b")]  # no loss of the second job's
 
 
 def test_a_job_whose_worker_is_killed_is_done_again(workers: Workers, tmp_path: Path) -> None:
@@ -122,6 +122,59 @@ def test_a_job_that_is_not_wanted_any_more_is_stopped(workers: Workers, tmp_path
     run(workers, told)
     assert {name for event, name in told.events if event == "ended"} == {"a", "b", "c"}
     assert ("began", "c") not in told.events
+
+
+def test_a_spare_job_waits_until_nobody_needs_the_worker_it_takes(workers: Workers, tmp_path: Path) -> None:
+    """Two workers, three jobs that are needed: the spare one begins when the last of them has a worker."""
+    told, spare, gate = Told(), Told(), tmp_path / "gate"
+    workers.give({"s": Job(own_pid, ())}, spare, spare=True)
+    workers.give({name: Job(pid_and_wait, (gate,)) for name in ("a", "b", "c")}, told)
+    run(workers, told, until=lambda: len(told.reports) == 2)
+    for _ in range(20):
+        workers.step()
+    assert spare.events == []
+    gate.touch()
+    run(workers, told)
+    run(workers, spare)
+    assert spare.events == [("began", "s"), ("ended", "s")]
+    assert len({*told.pids().values(), *spare.pids().values()}) == 2
+
+
+def test_a_spare_job_takes_room_on_a_machine_that_is_there(workers: Workers, tmp_path: Path) -> None:
+    told, spare, gate = Told(), Told(), tmp_path / "gate"
+    workers.give({"s": Job(own_pid, ())}, spare, spare=True)
+    workers.give({"a": Job(pid_and_wait, (gate,))}, told)
+    run(workers, told, until=lambda: ("ended", "s") in spare.events)
+    gate.touch()
+    run(workers, told)
+
+
+def test_a_spare_job_that_loses_its_worker_stands_behind_who_waits_now(workers: Workers, tmp_path: Path) -> None:
+    told, spare, gate = Told(), Told(), tmp_path / "gate"
+    workers.give({"s": Job(pid_and_wait, (gate,)), "t": Job(pid_and_wait, (gate,))}, spare, spare=True)
+    run(workers, spare, until=lambda: len(spare.reports) == 2)
+    workers.give({"a": Job(pid_and_wait, (gate,))}, told)
+    workers.kill(spare, "s")
+    run(workers, told, until=lambda: bool(told.reports))
+    assert [event for event, name in spare.events if name == "s"] == ["began", "lost"]
+    gate.touch()
+    run(workers, told)
+    run(workers, spare)
+    assert [event for event, name in spare.events if name == "s"] == ["began", "lost", "began", "ended"]
+
+
+def test_spare_jobs_become_like_others_when_their_time_has_come(workers: Workers, tmp_path: Path) -> None:
+    told, others, gate = Told(), Told(), tmp_path / "gate"
+    workers.give({"s": Job(own_pid, ())}, told, spare=True)
+    workers.give({name: Job(pid_and_wait, (gate,)) for name in ("a", "b")}, others)
+    run(workers, others, until=lambda: len(others.reports) == 2)
+    assert workers.jobs_of(told) == {"s"}
+    workers.give({"t": Job(own_pid, ())}, told)
+    assert workers.jobs_of(told) == {"s", "t"}
+    gate.touch()
+    run(workers, told)
+    assert {name for event, name in told.events if event == "ended"} == {"s", "t"}
+    run(workers, others)
 
 
 def test_idle_workers_but_one_are_gone_when_they_are_dismissed(workers: Workers, tmp_path: Path) -> None:

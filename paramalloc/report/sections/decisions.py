@@ -12,7 +12,7 @@ from paramalloc.report.formats import DASH, listed, percent, ratio
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.sections.findings import mishaps
 from paramalloc.report.variants import VariantResult
-from paramalloc.sweep.runbook.decisions import AUDIT, GPU_SHARE, KILL, LEARNING_RATE, NOISE, STAGE_WINNER
+from paramalloc.sweep.runbook.decisions import AUDIT, KILL, LEARNING_RATE, NOISE, STAGE_WINNER
 from paramalloc.sweep.runbook.selection import Comparison
 
 
@@ -29,8 +29,8 @@ def decisions_section(results: SweepResults, variants: list[VariantResult]) -> l
 
 
 def _on_the_way(results: SweepResults) -> list[str]:
-    """GPU share, noise, kills, proposals, the winners of stages and the audit, in the order they were decided."""
-    kinds = (GPU_SHARE, NOISE, KILL, PROPOSALS, STAGE_WINNER, AUDIT)
+    """Noise, kills, proposals, the winners of stages and the audit, in the order they were decided."""
+    kinds = (NOISE, KILL, PROPOSALS, STAGE_WINNER, AUDIT)
     said = [row["text"] for row in results.decisions if row["decision"] in kinds]
     if not any(row["decision"] == KILL for row in results.decisions):
         off = "" if results.config.ranking.stop != "none" else ": no rule was to stop any"

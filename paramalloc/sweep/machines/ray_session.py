@@ -112,7 +112,8 @@ class RaySession:
             _start(self.verbose)
         except UserError as error:
             self._error = error
-        self._there.set()
+        finally:
+            self._there.set()
         self._over.wait()
         ray.shutdown()
 

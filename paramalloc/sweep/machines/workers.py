@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 from ray import tune
+from ray._private.state import available_resources_per_node
 from ray.exceptions import ActorUnavailableError, RayTaskError
 from ray.train._internal.storage import StorageContext
 from ray.tune.execution import class_cache
@@ -32,6 +33,7 @@ from ray.tune.search import BasicVariantGenerator
 
 IDLE_SECONDS = 60.0
 _DISMISSAL_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
 _TRAINABLE = "paramalloc"
 
 Report = Callable[[dict[str, Any]], None]
@@ -86,13 +88,23 @@ class Overseer(Protocol):
 
 
 @dataclass(frozen=True)
+class _Waiting:
+    """A job that Tune does not know, and whose it is."""
+
+    name: str
+    job: Shared[Job]
+    overseer: Overseer
+
+
+@dataclass
 class _Given:
-    """A job that is not over, whose it is, and as what Tune knows it."""
+    """A job that is not over, whose it is, and as what Tune knows it. `lost`: its worker was, and it starts again."""
 
     name: str
     job: Shared[Job]
     overseer: Overseer
     trial: Trial
+    lost: bool = False
 
 
 class Workers:
@@ -107,33 +119,57 @@ class Workers:
         self.cpus, self.gpus = cpus, gpus
         self._size = tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
         self._given: dict[str, _Given] = {}  # by the id of Tune's trial
+        self._spare: list[_Waiting] = []  # for workers that nobody needs: Tune does not know of them yet
+        self._spare_overseers: list[Overseer] = []
+        self._next_look = 0.0
         self._idle = IdleWorkers()
         self._scratch = tempfile.TemporaryDirectory(prefix="paramalloc-")
         tune.register_trainable(_TRAINABLE, _work)
         self._storage = StorageContext(self._scratch.name, "sweep")
         self._controller = _Controller(self._storage, self._idle, self._given)
 
-    def give(self, jobs: Mapping[str, Job], overseer: Overseer) -> None:
-        """Have these done, by name."""
-        for name, job in jobs.items():
-            self._start(name, Shared(job), overseer)
+    def give(self, jobs: Mapping[str, Job], overseer: Overseer, spare: bool = False) -> None:
+        """Have these done, by name.
+
+        `spare`: on workers that nobody else needs: no job waits, and a worker is idle or a machine that is there has
+        room for one. So no machine is rented for them. All jobs of an overseer are spare or none is: what it has
+        given before changes with the last that it gives.
+        """
+        if spare and overseer not in self._spare_overseers:
+            self._spare_overseers.append(overseer)
+        elif not spare and overseer in self._spare_overseers:
+            self._spare_overseers.remove(overseer)
+        self._spare += [_Waiting(name, Shared(job), overseer) for name, job in jobs.items()]
+        for waiting in list(self._spare):
+            if waiting.overseer not in self._spare_overseers:
+                self._start(waiting)
 
     def has_jobs_of(self, overseer: Overseer) -> bool:
         """Whether any of them is not over."""
-        return any(given.overseer is overseer for given in self._given.values())
+        return bool(self.jobs_of(overseer))
 
     def jobs_of(self, overseer: Overseer) -> set[str]:
         """The names of those that are not over."""
-        return {given.name for given in self._given.values() if given.overseer is overseer}
+        waiting = {job.name for job in self._spare if job.overseer is overseer}
+        return waiting | {given.name for given in self._given.values() if given.overseer is overseer}
 
     def step(self) -> None:
         """Wait for something to happen, a tenth of a second at most, and tell whom it concerns; only with jobs."""
+        self._start_spare()
+        if not self._given:
+            return  # Tune's loop would wait for minutes
         self._controller.step()
         for trial_id, given in list(self._given.items()):
-            if given.trial.is_finished():
+            lost_spare = given.lost and given.overseer in self._spare_overseers
+            if lost_spare:  # it has to stand behind whoever waits now
+                self._controller.give_up(given.trial)
+            if lost_spare or given.trial.is_finished():
                 del self._given[trial_id]
-                if given.trial.status == Trial.ERROR:  # Tune gives up where a worker fails between two jobs
-                    self._start(given.name, given.job, given.overseer)
+                if given.trial.status == Trial.ERROR:  # also where Tune gives up, as between two jobs of a worker
+                    self._spare.append(_Waiting(given.name, given.job, given.overseer))
+        for waiting in list(self._spare):
+            if waiting.overseer not in self._spare_overseers:
+                self._start(waiting)
 
     def kill(self, overseer: Overseer, name: str) -> None:
         """End the job's worker at once; it then counts as lost."""
@@ -143,6 +179,7 @@ class Workers:
 
     def drop(self, overseer: Overseer) -> None:
         """End its jobs and their workers at once, and say no more of them: Tune would wait for one deep in a step."""
+        self._spare = [waiting for waiting in self._spare if waiting.overseer is not overseer]
         for trial_id, given in list(self._given.items()):
             if given.overseer is overseer:
                 del self._given[trial_id]
@@ -162,16 +199,35 @@ class Workers:
         self._controller.cleanup()
         self._scratch.cleanup()
 
-    def _start(self, name: str, job: Shared[Job], overseer: Overseer) -> None:
+    def _start(self, waiting: _Waiting) -> None:
+        """Hand the job to Tune, which asks Ray for a worker where none is idle."""
+        self._spare.remove(waiting)
         trial = Trial(
             _TRAINABLE,
-            config={"job": job},
+            config={"job": waiting.job},
             storage=self._storage,
             placement_group_factory=self._size,
             max_failures=-1,
         )
-        self._given[trial.trial_id] = _Given(name, job, overseer, trial)
+        self._given[trial.trial_id] = _Given(waiting.name, waiting.job, waiting.overseer, trial)
         self._controller.add_trial(trial)
+
+    def _start_spare(self) -> None:
+        """One spare job, if nobody waits for the worker that it takes; any, if there is nothing else to do."""
+        line = [job for job in self._spare if job.overseer.wanted(job.name, waiting=True)]
+        if not line or any(given.trial.status == Trial.PENDING for given in self._given.values()):
+            return
+        if not self._given or self._idle.num_cached_objects or self._has_room():
+            self._start(min(line, key=lambda job: job.overseer.place_in_line(job.name)))
+
+    def _has_room(self) -> bool:
+        """Whether a machine that is there could hold one more worker; asked of Ray about once a second."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + _LOOK_SECONDS
+        free = available_resources_per_node().values()
+        return any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in free)
 
 
 class IdleWorkers:
@@ -217,15 +273,17 @@ class _Controller(TuneController):
     """Tune's loop, never at its end, as more jobs may come. It writes no snapshots: nobody would read them."""
 
     def __init__(self, storage: StorageContext, idle: IdleWorkers, given: Mapping[str, _Given]) -> None:
+        changes = _Changes(given)
         super().__init__(
             search_alg=_GivenFromOutside(),
             scheduler=_Line(given),
             stopper=_Reports(given),
-            callbacks=[_Changes(given)],
+            callbacks=[changes],
             storage=storage,
             reuse_actors=True,
         )
         self._actor_cache = idle
+        changes.resetting = self._resetting_trials
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None: ...
 
@@ -268,13 +326,18 @@ class _Reports(tune.Stopper):
 
 
 class _Changes(tune.Callback):
-    """Tells overseers when a job gets a worker, and when it has lost it."""
+    """Tells overseers when a job gets a worker, and when it has lost it.
+
+    `resetting`: Tune's trials on their way to an idle worker; one that had died meanwhile is no loss of theirs.
+    """
 
     def __init__(self, given: Mapping[str, _Given]) -> None:
         self.given = given
+        self.resetting: set[Trial] = set()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         given = self.given[trial.trial_id]
+        given.lost = False
         given.overseer.began(given.name)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -283,7 +346,9 @@ class _Changes(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         given = self.given[trial.trial_id]
-        given.overseer.lost(given.name, _cause(trial))
+        given.lost = True
+        if trial not in self.resetting:
+            given.overseer.lost(given.name, _cause(trial))
 
 
 class _Line(FIFOScheduler):

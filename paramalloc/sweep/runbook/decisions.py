@@ -2,7 +2,7 @@
 
 Always holds: rows are only ever appended; a promotion, a winner and a noise calibration hold until a `reopen` row
 follows them; a kill, an audit, an automatic learning rate (`learning_rate`), the winner of a stage that is not the
-last (`stage_winner`), a round of proposals (`proposals`) and how many trials share a GPU (`gpu_share`) hold for good.
+last (`stage_winner`) and a round of proposals (`proposals`) hold for good.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from paramalloc.results import ResultsFolder
 Row = dict[str, Any]
 LEARNING_RATE, NOISE, KILL, STAGE_WINNER = "learning_rate", "noise", "kill", "stage_winner"
 PROMOTE, AUDIT, WINNER, REOPEN = "promote", "audit", "winner", "reopen"
-GPU_SHARE = "gpu_share"
 
 
 def in_force(rows: Iterable[Row], decision: str) -> Row | None:
@@ -36,7 +35,7 @@ def stage_winners(rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def decided(folder: ResultsFolder, decision: str) -> Row | None:
-    """The `noise`, `promote`, `winner` or `gpu_share` row that is in force."""
+    """The `noise`, `promote` or `winner` row that is in force."""
     return in_force(read_jsonl(folder.decisions), decision)
 
 

@@ -1,20 +1,20 @@
 """How many trials share a GPU when the sweep file leaves it open: as many as its speed and memory were seen to bear.
 
-Always holds: pure functions of what was measured; what was decided is a row of decisions.jsonl and holds for good.
+Always holds: pure functions of what was measured. Each session measures anew, since its GPUs may be others; what a
+trial comes to does not depend on how many share one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 from paramalloc.allocation import flops_per_token
 from paramalloc.evaluation.profile.together import Together
-from paramalloc.plan import Plan
-from paramalloc.sweep.runbook.decisions import Row
+from paramalloc.plan import Plan, rates_tried
 from paramalloc.training.run import TrainingRun
 
+GPU_SHARE = "gpu_share"  # the event
 WORTH_IT = 1.1  # times the tokens per second, at least, for twice as many trials
 MEMORY_SHARE = 0.9  # of the device
 SPARE = 1.25  # times what a training step needs, for evaluations and what the allocator keeps
@@ -27,7 +27,7 @@ def most_sharing(plan: Plan, gpus: float | None) -> int:
     Args:
         gpus: how many there are; None where more may be started.
     """
-    at_once = max(len(stage.variants) for stage in plan.stages)
+    at_once = max(sum(rates_tried(item) for item in stage.variants) for stage in plan.stages)
     return min(_MOST, at_once if gpus is None else math.ceil(at_once / gpus))
 
 
@@ -63,13 +63,8 @@ def trials_per_gpu(measured: Sequence[Together]) -> int:
     return best.trials
 
 
-def share_row(measured: Sequence[Together]) -> Row:
-    """The row of decisions.jsonl. Fields: trials_per_gpu, measured (of each `Together`), text."""
+def share_in_words(measured: Sequence[Together]) -> str:
     chosen = trials_per_gpu(measured)
     speeds = ", ".join(f"{each.trials} at a time {each.tokens_per_second:,.0f}" for each in measured)
     share = "one trial" if chosen == 1 else f"{chosen} trials"
-    return {
-        "trials_per_gpu": chosen,
-        "measured": [asdict(each) for each in measured],
-        "text": f"{share} on each GPU, by tokens per second: {speeds}",
-    }
+    return f"{share} on each GPU, by tokens per second: {speeds}"

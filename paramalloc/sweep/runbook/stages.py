@@ -15,7 +15,6 @@ from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
 from paramalloc.plan import Plan, StagePlan
 from paramalloc.proposals import PROPOSALS, proposals_in
 from paramalloc.results import AUDIT, DIVERGED, FINALISTS, FINISHED, JUDGED_BY, NOISE, SANITY
-from paramalloc.sweep.machines.ray_session import is_cluster
 from paramalloc.sweep.outlook import Outlook, look_ahead
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.rules.stopping import NeverStop, rule_for
@@ -217,18 +216,16 @@ class Stages:
         over = decided(self.folder, WINNER)
         self._over.add(FINALISTS)  # nothing is kept back for it any more: it is here
         tasks = finalist_tasks(self.plan, rates)
-        measurement = self._begin_to_measure(tasks) if self._may_measure_early(tasks) else None
+        measurement = self._begin_to_measure(tasks) if self._unmeasured(tasks) else None
         finals = self.session.train(self.plan, tasks, NeverStop(), retry_failed=over is None)
         finished = [trial for trial in finals.trials.values() if trial.status == FINISHED]
         if any(read_json(trial.folder.metrics)["profiled_alone"] is None for trial in finished):
             self._measure_alone(finished, measurement)
         return finals
 
-    def _may_measure_early(self, tasks: list[TrialTask]) -> bool:
-        """Whether something is to be measured, by a worker that is there: a cluster would rent one for it."""
+    def _unmeasured(self, tasks: list[TrialTask]) -> bool:
         files = [self.folder.trial(task.stage, task.name).metrics for task in tasks]
-        known = all(file.exists() and read_json(file)["profiled_alone"] is not None for file in files)
-        return not known and not is_cluster()
+        return not all(file.exists() and read_json(file)["profiled_alone"] is not None for file in files)
 
     def _begin_to_measure(self, tasks: Iterable[TrialTask]) -> Measurement:
         workers, _ = self.session.machines()

@@ -91,7 +91,7 @@ def train(name: str, shared: Shared[StageInput], send: Report) -> None:
 def profile(
     runs: dict[str, TrainingRun],
     evaluation: EvaluationConfig,
-    memory: dict[str, float | None],
+    memory: dict[str, float | None] | None,
     cpus: float,
     gpus: float,
 ) -> dict[str, Any]:
