@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.sweep.tiny import STARTED, VERSIONS
 
 RATE = 6e-3
 # Long enough for a second worker to start meanwhile.
-LONG_RANKING: dict[str, Any] = {"ranking": {"tokens": 200_000, "eval_interval_tokens": 50_000}}
+LONG_RANKING: dict[str, Any] = {"ranking": {"tokens": 120_000, "eval_interval_tokens": 30_000}}
 
 
 class Scene:
@@ -93,10 +94,58 @@ def test_what_runs_ahead_is_saved_when_the_sweep_ends_before_its_stage(
 
     with pytest.raises(SweepStoppedError, match="the baseline failed"):
         stopped_after_the_ranking()
-    (left,) = [row for row in scene.events("trial_stopped") if row["stage"] == FINALISTS]
-    assert "with nothing lost: the driver stops" in left["text"]
+    assert "with nothing lost: the driver stops" in left(scene)[FINALISTS]
     ended = {row["trial"]: row for row in scene.events("trial_end") if row["stage"] == FINALISTS}
     assert ended["base-seed0"]["lost_seconds"] == 0.0
+
+
+def stop_once_both_run(session: Session, stop: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls `stop` when a trial of the stage and one ahead of it run; it is asked about ten times a second."""
+    tick, stopped = session.guard.tick, list[bool]()
+
+    def look(recorder: StageRecorder, busy: Any) -> None:
+        tick(recorder, busy)
+        if not stopped and recorder.running and session.stages[FINALISTS].running:
+            stopped.append(True)
+            stop()
+
+    monkeypatch.setattr(session.guard, "tick", look)
+
+
+def left(scene: Scene) -> dict[str, str]:
+    return {row["stage"]: row["text"] for row in scene.events("trial_stopped")}
+
+
+def test_at_the_end_of_the_budget_what_runs_ahead_saves_its_state_too_and_with_more_all_carry_on(
+    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tiny(**LONG_RANKING, training={"tokens": 400_000}), tmp_path / "results")
+    with scene.session() as session:
+        scene.train_ahead(session)
+        stop_once_both_run(session, lambda: setattr(session.guard, "spent_up", True), monkeypatch)
+        ranking = scene.rank(session, "base")
+        assert ranking.trials["base"].status == FINISHED
+    for stage in (RANKING, FINALISTS):
+        assert "with nothing lost: the driver stops" in left(scene)[stage]
+    assert all(row["lost_seconds"] in (0.0, None) for row in scene.events("trial_end"))
+    assert {(row["stage"], row["trial"]) for row in scene.events("trial_resumed")} >= {(RANKING, "base")}
+
+
+def test_after_ctrl_c_what_runs_ahead_saves_its_state_too(
+    tmp_path: Path, tiny: Callable[..., SweepConfig], local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tiny(**LONG_RANKING, training={"tokens": 400_000}), tmp_path / "results")
+
+    def interrupted() -> None:
+        with scene.session() as session:
+            scene.train_ahead(session)
+            stop_once_both_run(session, lambda: signal.raise_signal(signal.SIGINT), monkeypatch)
+            scene.rank(session, "base")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    for stage in (RANKING, FINALISTS):
+        assert "with nothing lost: the driver stops" in left(scene)[stage]
 
 
 def finals(sweep: PlayedSweep) -> StageRecorder:
