@@ -36,13 +36,15 @@ def look_ahead(plan: Plan, trials: Iterable[TrialState], begun: Collection[str])
     """The outlook while stages run.
 
     Args:
-        trials: of all stages that have begun.
+        trials: of all stages that have begun, and of one that is trained ahead.
         begun: those stages, and those that turned out to have nothing to train.
     """
     budget: dict[TrialName, int] = {}
     remaining: dict[TrialName, int] = {}
     variants: dict[TrialName, str] = {}
     for trial in trials:
+        if trial.task.stage not in begun and trial.started is None:
+            continue  # it is in the reserve of its stage, whose turn has not come
         name = (trial.task.stage, trial.task.name)
         budget[name] = trial.task.budget_tokens
         if not trial.done:
