@@ -75,6 +75,13 @@ class Played:
         self.stages.append(self.recorder)
         return self.recorder
 
+    def train_ahead(self) -> StageRecorder:
+        """The baseline's final run beside the present stage."""
+        present = self.recorder
+        self.guard.ahead = self.stage(finalist_tasks(self.plan, {"base": 1e-3}))
+        self.recorder = present
+        return self.guard.ahead
+
     def look_ahead(self) -> Outlook:
         trials = [trial for stage in self.stages for trial in stage.trials.values()]
         begun = {trial.task.stage for trial in trials} - ({FINALISTS} if self.guard.ahead else set())
@@ -154,9 +161,7 @@ def test_what_runs_ahead_belongs_to_the_reserve_and_begins_only_where_there_is_r
 ) -> None:
     """As above, but the baseline's final run has begun: what is left of it is still to be paid."""
     sweep = play(500.0)
-    ranking = sweep.recorder
-    sweep.guard.ahead = ahead = sweep.stage(finalist_tasks(sweep.plan, {"base": 1e-3}))
-    sweep.recorder = ranking
+    ranking, ahead = sweep.recorder, sweep.train_ahead()
     assert sweep.guard.admit(ranking) == ["base", "wide", "slow"]
     assert sweep.guard.room_ahead
     sweep.train("base", seconds=100.0)
@@ -175,10 +180,8 @@ def test_what_runs_ahead_belongs_to_the_reserve_and_begins_only_where_there_is_r
 def test_there_is_no_room_ahead_where_the_trials_that_run_will_need_it(play: Callable[[float], Played]) -> None:
     """Nobody waits: 115 dollars are spent, 192 the rest of what runs will cost, and 153 are reserved."""
     sweep = play(400.0)
-    ranking = sweep.recorder
-    sweep.guard.ahead = sweep.stage(finalist_tasks(sweep.plan, {"base": 1e-3}))
-    sweep.recorder = ranking
-    sweep.guard.admit(ranking)
+    sweep.train_ahead()
+    sweep.guard.admit(sweep.recorder)
     for name in ("base", "wide", "slow"):
         sweep.begin(name)
     sweep.evaluate("base", 6_016, seconds=100.0)

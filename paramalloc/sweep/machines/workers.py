@@ -119,7 +119,7 @@ class Workers:
         self.cpus, self.gpus = cpus, gpus
         self._size = tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
         self._given: dict[str, _Given] = {}  # by the id of Tune's trial
-        self._spare: list[_Waiting] = []  # for workers that nobody needs: Tune does not know of them yet
+        self._waiting: list[_Waiting] = []  # spare jobs, which Tune does not know of yet
         self._spare_overseers: list[Overseer] = []
         self._next_look = 0.0
         self._idle = IdleWorkers()
@@ -139,10 +139,8 @@ class Workers:
             self._spare_overseers.append(overseer)
         elif not spare and overseer in self._spare_overseers:
             self._spare_overseers.remove(overseer)
-        self._spare += [_Waiting(name, Shared(job), overseer) for name, job in jobs.items()]
-        for waiting in list(self._spare):
-            if waiting.overseer not in self._spare_overseers:
-                self._start(waiting)
+        self._waiting += [_Waiting(name, Shared(job), overseer) for name, job in jobs.items()]
+        self._start_needed()
 
     def has_jobs_of(self, overseer: Overseer) -> bool:
         """Whether any of them is not over."""
@@ -150,7 +148,7 @@ class Workers:
 
     def jobs_of(self, overseer: Overseer) -> set[str]:
         """The names of those that are not over."""
-        waiting = {job.name for job in self._spare if job.overseer is overseer}
+        waiting = {job.name for job in self._waiting if job.overseer is overseer}
         return waiting | {given.name for given in self._given.values() if given.overseer is overseer}
 
     def step(self) -> None:
@@ -166,10 +164,8 @@ class Workers:
             if lost_spare or given.trial.is_finished():
                 del self._given[trial_id]
                 if given.trial.status == Trial.ERROR:  # also where Tune gives up, as between two jobs of a worker
-                    self._spare.append(_Waiting(given.name, given.job, given.overseer))
-        for waiting in list(self._spare):
-            if waiting.overseer not in self._spare_overseers:
-                self._start(waiting)
+                    self._waiting.append(_Waiting(given.name, given.job, given.overseer))
+        self._start_needed()
 
     def kill(self, overseer: Overseer, name: str) -> None:
         """End the job's worker at once; it then counts as lost."""
@@ -179,7 +175,7 @@ class Workers:
 
     def drop(self, overseer: Overseer) -> None:
         """End its jobs and their workers at once, and say no more of them: Tune would wait for one deep in a step."""
-        self._spare = [waiting for waiting in self._spare if waiting.overseer is not overseer]
+        self._waiting = [waiting for waiting in self._waiting if waiting.overseer is not overseer]
         for trial_id, given in list(self._given.items()):
             if given.overseer is overseer:
                 del self._given[trial_id]
@@ -201,7 +197,7 @@ class Workers:
 
     def _start(self, waiting: _Waiting) -> None:
         """Hand the job to Tune, which asks Ray for a worker where none is idle."""
-        self._spare.remove(waiting)
+        self._waiting.remove(waiting)
         trial = Trial(
             _TRAINABLE,
             config={"job": waiting.job},
@@ -212,9 +208,15 @@ class Workers:
         self._given[trial.trial_id] = _Given(waiting.name, waiting.job, waiting.overseer, trial)
         self._controller.add_trial(trial)
 
+    def _start_needed(self) -> None:
+        """All that waits and is not spare."""
+        for waiting in list(self._waiting):
+            if waiting.overseer not in self._spare_overseers:
+                self._start(waiting)
+
     def _start_spare(self) -> None:
         """One spare job, if nobody waits for the worker that it takes; any, if there is nothing else to do."""
-        line = [job for job in self._spare if job.overseer.wanted(job.name, waiting=True)]
+        line = [job for job in self._waiting if job.overseer.wanted(job.name, waiting=True)]
         if not line or any(given.trial.status == Trial.PENDING for given in self._given.values()):
             return
         if not self._given or self._idle.num_cached_objects or self._has_room():
