@@ -13,6 +13,7 @@ from typing import TypeVar
 
 MICROSECONDS = 1_000_000
 HOUR = 3600 * MICROSECONDS
+_NOTHING = Fraction(0)
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -31,21 +32,26 @@ class Amount:
 
     def __add__(self, other: Amount) -> Amount:
         return Amount(
-            _sum(self.usd, other.usd),
-            _sum(self.priced_seconds, other.priced_seconds),
-            _sum(self.unpriced_seconds, other.unpriced_seconds),
+            exact_sum((self.usd, other.usd)),
+            exact_sum((self.priced_seconds, other.priced_seconds)),
+            exact_sum((self.unpriced_seconds, other.unpriced_seconds)),
         )
+
+    def __mul__(self, share: Fraction) -> Amount:
+        return Amount(self.usd * share, self.priced_seconds * share, self.unpriced_seconds * share)
 
     @property
     def seconds(self) -> Fraction:
         return self.priced_seconds + self.unpriced_seconds
 
 
-def _sum(one: Fraction, other: Fraction) -> Fraction:
+def exact_sum(parts: Iterable[Fraction]) -> Fraction:
     """Their sum; most of what is added up here is nothing, and adding that takes as long as any other fraction."""
-    if not other:
-        return one
-    return one + other if one else other
+    total = _NOTHING
+    for part in parts:
+        if part:
+            total = total + part if total else part
+    return total
 
 
 def amount_of(length: int, share: Fraction, usd_per_hour: Fraction | None) -> Amount:

@@ -7,12 +7,12 @@ Always holds: every microsecond of every node is charged exactly once, to a tria
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 
-from cost.amounts import MICROSECONDS, Amount, amount_of, total_by
+from cost.amounts import MICROSECONDS, Amount, amount_of, exact_sum, total_by
 from cost.ledger import Event, Status
 from cost.prices import FREE, PriceBook, PriceCurve
 from cost.rules import lives
@@ -85,6 +85,28 @@ class Bill:
         totals = total_by(((charge.node, charge.trial, charge.use), charge.amount) for charge in parts)
         return tuple(Charge(*key, amount) for key, amount in totals.items())
 
+    @cached_property
+    def by_trial_and_use(self) -> dict[tuple[TrialId | None, str], Amount]:
+        return total_by(((charge.trial, charge.use), charge.amount) for charge in self.charges)
+
+    @cached_property
+    def by_trial(self) -> dict[TrialId | None, Amount]:
+        return total_by((trial, amount) for (trial, _), amount in self.by_trial_and_use.items())
+
+    @cached_property
+    def total(self) -> Amount:
+        return sum(self.by_trial.values(), Amount())
+
+    def unwaived(self) -> Bill:
+        """What it would be if AWS had waived no first hour, as it need not waive those to come."""
+        free: dict[str, list[PricedStay]] = {}
+        for priced in self.stays:
+            if priced.free:
+                free.setdefault(priced.stay.node, []).append(priced)
+        if not free:
+            return self
+        return replace(self, pieces=tuple(_paid(piece, free.get(piece.charge.node, ())) for piece in self.pieces))
+
     @property
     def nodes(self) -> dict[str, list[PricedStay]]:
         """The stays of every node, nodes in order of their first."""
@@ -113,11 +135,8 @@ class _Span:
     end: int
 
 
-def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None, *, waive: bool = True) -> Bill:
-    """The bill of what `ledger.parse` gives; the fixed price, None if unstated, is for one's own nodes.
-
-    Without `waive` first hours that were free are paid for too, as those to come will be.
-    """
+def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None) -> Bill:
+    """The bill of what `ledger.parse` gives; the fixed price, None if unstated, is for one's own nodes."""
     stays, tries = presences(events), attempts(events)
     outcome = {(attempt.stage, attempt.trial): attempt.status for attempt in tries}
     by_node: dict[str, list[Presence]] = {}
@@ -135,16 +154,26 @@ def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None, *, waiv
         elif attempt.end > attempt.start:
             unplaced[trial] = None
     book = PriceBook(events, fixed_usd_per_hour)
-    priced = tuple(_price(stays, book, waive))
+    priced = tuple(_price(stays, book))
     pieces = [piece for one in priced for piece in _pieces(one, spans[one.stay.node])]
     return Bill((*pieces, *_minimums(stays, book)), trials, priced, tuple(unplaced))
 
 
-def _price(stays: Sequence[Presence], book: PriceBook, waive: bool) -> Iterator[PricedStay]:
+def _price(stays: Sequence[Presence], book: PriceBook) -> Iterator[PricedStay]:
     for life in lives(stays):
         for stay in life.stays:
             curve, on_demand = book.curve(stay.node, stay.spec), book.on_demand(stay.spec)
-            yield PricedStay(stay, curve, on_demand, waive and life.is_free)
+            yield PricedStay(stay, curve, on_demand, life.is_free)
+
+
+def _paid(piece: Piece, free: Iterable[PricedStay]) -> Piece:
+    """The piece at the price of that one of its node's free stays in which it lies, if any."""
+    priced = next((one for one in free if one.stay.start <= piece.start < one.stay.end), None)
+    if priced is None or piece.start == piece.end:
+        return piece
+    share = piece.charge.amount.seconds * MICROSECONDS / (piece.end - piece.start)
+    amount = priced.curve.cost(piece.start, piece.end) * share
+    return replace(piece, charge=replace(piece.charge, amount=amount))
 
 
 def _minimums(stays: Sequence[Presence], book: PriceBook) -> Iterator[Piece]:
@@ -201,10 +230,10 @@ def _pieces(priced: PricedStay, spans: Sequence[_Span]) -> Iterator[Piece]:
     edges = {time for span in here for time in (span.start, span.end)} | {stay.joined}
     inside = {time for time in edges if stay.start < time < stay.end} | {*priced.billed.changes(stay.start, stay.end)}
     for start, end, holders in _held(here, [stay.start, *sorted(inside), stay.end]):
-        held = sum((span.share for span in holders), Fraction(0))
+        held = exact_sum(span.share for span in holders)
         usd_per_hour = priced.billed.at(start)
         for span in holders:
-            part = amount_of(end - start, span.share / max(held, Fraction(1)), usd_per_hour)
+            part = amount_of(end - start, span.share / held if held > 1 else span.share, usd_per_hour)
             yield Piece(start, end, Charge(stay.node, span.trial, span.use, part))
         if held < 1:
             rest = amount_of(end - start, 1 - held, usd_per_hour)

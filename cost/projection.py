@@ -7,7 +7,6 @@ the amounts are null.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 from cost.bill import Bill
@@ -23,18 +22,16 @@ METHOD = (
 
 def projection_of(
     bill: Bill,
-    unwaived: Bill,
-    tokens: Mapping[TrialName, int],
+    rates: Rates,
     remaining: Mapping[TrialName, int],
     variants: Mapping[TrialName, str],
 ) -> dict[str, Any]:
     """The cost of the tokens that remain, by (stage, trial), trials not yet begun included, and the total then.
 
     Args:
-        unwaived: the same bill without free first hours, for what is to come.
+        rates: of the same bill without free first hours, for what is to come.
         variants: that the remaining trials train, as far as that is decided.
     """
-    rates, so_far = Rates(unwaived, tokens), sum((charge.amount.usd for charge in bill.charges), Fraction(0))
     lines = []
     for (stage, trial), count in remaining.items():
         variant = variants.get((stage, trial))
@@ -45,7 +42,7 @@ def projection_of(
     return {
         "remaining_tokens": sum(remaining.values()),
         "remaining_usd": to_come,
-        "total_usd": None if to_come is None else (cents(so_far) + cents(to_come)) / CENTS,
+        "total_usd": None if to_come is None else (cents(bill.total.usd) + cents(to_come)) / CENTS,
         "by_trial": lines,
         "method": METHOD,
     }

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from cost.amounts import Amount, total_by
+from cost.amounts import Amount
 from cost.bill import BOOT, Bill
 
 TrialName = tuple[str, str]  # (stage, trial)
@@ -37,24 +37,20 @@ class Rates:
     """Dollars per token of trials, variants and the sweep, from those trials whose tokens are known."""
 
     def __init__(self, bill: Bill, tokens: Mapping[TrialName, int]) -> None:
-        spent = total_by((charge.trial, charge.amount) for charge in bill.charges)
-        self._known = {
-            trial: _Rate(spent.get(trial, Amount()), tokens[trial.stage, trial.trial])
-            for trial in bill.trials
-            if tokens.get((trial.stage, trial.trial))  # what trains none (a check) says nothing of the rate
-        }
         self._by_name: dict[TrialName, _Rate] = {}
         self._by_variant: dict[str, _Rate] = {}
-        for trial, rate in self._known.items():
+        for trial in bill.trials:
             name = (trial.stage, trial.trial)
-            self._by_name[name] = self._by_name.get(name, _NOTHING) + rate
-            self._by_variant[trial.variant] = self._by_variant.get(trial.variant, _NOTHING) + rate
-        self._mean = sum(self._known.values(), _NOTHING).usd_per_token
-        self.total = sum(spent.values(), Amount())
-        started = total_by((charge.use == BOOT, charge.amount) for charge in bill.charges)
-        of_trials = sum((amount.usd for trial, amount in spent.items() if trial), Fraction(0))
-        running = self.total.usd - started.get(True, Amount()).usd
-        self._all_in = running / of_trials if of_trials else Fraction(1)
+            if count := tokens.get(name):  # what trains none (a check) says nothing of the rate
+                rate = _Rate(bill.by_trial.get(trial, Amount()), count)
+                self._by_name[name] = self._by_name.get(name, _NOTHING) + rate
+                self._by_variant[trial.variant] = self._by_variant.get(trial.variant, _NOTHING) + rate
+        self._mean = sum(self._by_variant.values(), _NOTHING).usd_per_token
+        self._unpriced_seconds = bill.total.unpriced_seconds
+        outside = sum((amount.usd for (trial, _), amount in bill.by_trial_and_use.items() if not trial), Fraction(0))
+        started = bill.by_trial_and_use.get((None, BOOT), Amount()).usd
+        of_trials = bill.total.usd - outside
+        self._all_in = (bill.total.usd - started) / of_trials if of_trials else Fraction(1)
 
     def of_trial(self, name: TrialName) -> Fraction | None:
         return self._by_name.get(name, _NOTHING).usd_per_token
@@ -67,4 +63,4 @@ class Rates:
         of_variant = self._by_variant.get(variant, _NOTHING) if variant else _NOTHING
         rates = (self.of_trial(name), of_variant.usd_per_token, self._mean)
         rate = next((rate for rate in rates if rate is not None), None)
-        return None if rate is None or self.total.unpriced_seconds else rate * self._all_in
+        return None if rate is None or self._unpriced_seconds else rate * self._all_in

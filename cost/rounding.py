@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from cost.amounts import Amount, total_by
+from cost.amounts import Amount, exact_sum, total_by
 from cost.bill import USES, Bill, TrialId
 
 CENTS, MILLISECONDS = 100, 1000
@@ -49,7 +49,7 @@ class Units:
 
 def round_bill(bill: Bill) -> tuple[dict[Line, Units], dict[str, Units]]:
     """Every line and every node in whole units; both sum to the same total."""
-    by_line = total_by(((charge.trial, charge.use), charge.amount) for charge in bill.charges)
+    by_line = bill.by_trial_and_use
     ranks = {trial: rank for rank, trial in enumerate([*bill.trials, None])}
     lines = {line: by_line[line] for line in sorted(by_line, key=lambda x: (ranks[x[0]], USES.index(x[1])))}
     by_node = total_by((charge.node, charge.amount) for charge in bill.charges)
@@ -67,6 +67,8 @@ def apportion(exact: Mapping[Key, Fraction], total: int) -> dict[Key, int]:
     Hamilton's method: each is rounded down, then those with the largest remainders up; equal remainders go by
     the order of `exact`.
     """
+    if len(exact) == 1:
+        return dict.fromkeys(exact, total)
     parts = {key: int(value // 1) for key, value in exact.items()}
     missing = total - sum(parts.values())
     assert 0 <= missing <= len(parts), f"{total} is not the sum of these {len(parts)} parts"
@@ -104,8 +106,10 @@ def _round_measure(
     holders: dict[TrialId | str, dict[Line, Fraction]] = {}
     for line, amount in lines.items():
         holders.setdefault(line[0] or line[1], {})[line] = measure(amount)
-    sums = {holder: sum(parts.values(), Fraction(0)) for holder, parts in holders.items()}
-    total = round(sum(sums.values(), Fraction(0)))
+    sums = {holder: exact_sum(parts.values()) for holder, parts in holders.items()}
+    total = round(exact_sum(sums.values()))
+    if not total:
+        return dict.fromkeys(lines, 0), dict.fromkeys(nodes, 0)
     shares = apportion(sums, total)
     rounded: dict[Line, int] = {}
     for holder, parts in holders.items():

@@ -23,12 +23,14 @@ Json = dict[str, Any]
 KILL_METHOD = "tokens not trained, up to the trial's budget, at the dollars per token the trial had cost until then"
 
 
-def savings_of(bill: Bill, tokens: Mapping[TrialName, int], budget_tokens: Mapping[TrialName, int]) -> Json:
-    """The savings of a bill; tokens trained and tokens planned by (stage, trial), where they are known."""
+def savings_of(
+    bill: Bill, rates: Rates, tokens: Mapping[TrialName, int], budget_tokens: Mapping[TrialName, int]
+) -> Json:
+    """The savings of a bill with its rates; tokens trained and planned by (stage, trial), where they are known."""
     return {
         "spot_against_on_demand": _spot(bill.stays),
         "first_hour_free": _first_hours(bill.stays),
-        "kill_rule_against_running_on": _kills(bill, tokens, budget_tokens),
+        "kill_rule_against_running_on": _kills(bill, rates, tokens, budget_tokens),
     }
 
 
@@ -68,9 +70,8 @@ def _first_hours(stays: Iterable[PricedStay]) -> Json:
     }
 
 
-def _kills(bill: Bill, tokens: Mapping[TrialName, int], budget_tokens: Mapping[TrialName, int]) -> Json:
+def _kills(bill: Bill, rates: Rates, tokens: Mapping[TrialName, int], budget_tokens: Mapping[TrialName, int]) -> Json:
     """By killed trial; the sum is of those whose counts and prices are known."""
-    rates = Rates(bill, tokens)
     lines: list[Json] = []
     for trial, status in bill.trials.items():
         name = (trial.stage, trial.trial)

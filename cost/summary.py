@@ -19,7 +19,7 @@ from cost.invariants import check
 from cost.ledger import Event, SessionEvent, parse
 from cost.nodes import node_lines, node_warnings
 from cost.projection import projection_of
-from cost.rates import TrialName
+from cost.rates import Rates, TrialName
 from cost.rounding import Line, Units, round_bill
 from cost.savings import savings_of
 
@@ -54,13 +54,12 @@ def summarize(
     """
     events = parse(rows)
     bill = make_bill(events, fixed_usd_per_hour)
-    any_free = any(priced.free for priced in bill.stays)
-    unwaived = make_bill(events, fixed_usd_per_hour, waive=False) if any_free else bill
     lines, nodes = round_bill(bill)
     total = sum(lines.values(), Units()).json()
     tokens, budget_tokens = tokens_by_trial or {}, budget_tokens_by_trial or {}
     by_trial = _by_trial(bill, lines, tokens, budget_tokens)
-    exact = sum((charge.amount for charge in bill.charges), Amount())
+    rates, unwaived = Rates(bill, tokens), bill.unwaived()
+    rates_to_come = rates if unwaived is bill else Rates(unwaived, tokens)
     summary = {
         "schema_version": SCHEMA_VERSION,
         "generated_at": _iso(now),
@@ -69,8 +68,8 @@ def summarize(
         "total_usd": total["usd"],
         "budget_usd": budget_usd,
         "fixed_usd_per_hour": fixed_usd_per_hour,
-        "usd_per_million_tokens": _usd_per_million(exact, [line["tokens"] for line in by_trial]),
-        "node_hours": _hours(exact.seconds),
+        "usd_per_million_tokens": _usd_per_million(bill.total, [line["tokens"] for line in by_trial]),
+        "node_hours": _hours(bill.total.seconds),
         "gpu_hours": _hours(bill.gpu_seconds),
         "cpu_hours": _hours(bill.cpu_seconds),
         "node_seconds": total["node_seconds"],
@@ -80,10 +79,10 @@ def summarize(
         "by_variant": _by_variant(bill, lines, tokens),
         "by_trial": by_trial,
         "by_node": node_lines(bill, nodes),
-        "savings": savings_of(bill, tokens, budget_tokens),
+        "savings": savings_of(bill, rates, tokens, budget_tokens),
         "projection": None
         if remaining_tokens_by_trial is None
-        else projection_of(bill, unwaived, tokens, remaining_tokens_by_trial, remaining_variants or {}),
+        else projection_of(bill, rates_to_come, remaining_tokens_by_trial, remaining_variants or {}),
         "warnings": [*node_warnings(bill, nodes, _last_session(events)), *_unplaced(bill)],
     }
     check(summary)
@@ -117,7 +116,7 @@ def _by_field(field: str, lines: Mapping[Line, Units]) -> list[Json]:
 
 
 def _by_variant(bill: Bill, lines: Mapping[Line, Units], tokens: Mapping[TrialName, int]) -> list[Json]:
-    exact = total_by((charge.trial.variant, charge.amount) for charge in bill.charges if charge.trial)
+    exact = total_by((trial.variant, amount) for trial, amount in bill.by_trial.items() if trial)
     counts: dict[str, list[int | None]] = {}
     for trial in bill.trials:
         counts.setdefault(trial.variant, []).append(tokens.get((trial.stage, trial.trial)))
@@ -134,7 +133,6 @@ def _by_variant(bill: Bill, lines: Mapping[Line, Units], tokens: Mapping[TrialNa
 def _by_trial(
     bill: Bill, lines: Mapping[Line, Units], tokens: Mapping[TrialName, int], budget_tokens: Mapping[TrialName, int]
 ) -> list[Json]:
-    exact = total_by((charge.trial, charge.amount) for charge in bill.charges)
     found = []
     for trial, status in bill.trials.items():
         name = (trial.stage, trial.trial)
@@ -147,7 +145,7 @@ def _by_trial(
             **sum(uses.values(), Units()).json(),
             "tokens": tokens.get(name),
             "budget_tokens": budget_tokens.get(name),
-            "usd_per_million_tokens": _usd_per_million(exact.get(trial, Amount()), [tokens.get(name)]),
+            "usd_per_million_tokens": _usd_per_million(bill.by_trial.get(trial, Amount()), [tokens.get(name)]),
             "by_use": {use: units.json() for use, units in uses.items()},
         }
         found.append(line)

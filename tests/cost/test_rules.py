@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cost import ledger, summarize
+from cost.amounts import total_by
 from cost.bill import Bill, make_bill
 
 Row = dict[str, Any]
@@ -215,3 +216,20 @@ def test_what_is_to_come_is_not_projected_from_a_free_hour() -> None:
         remaining_tokens_by_trial=remaining,
     )
     assert (summary["total_usd"], summary["projection"]["total_usd"]) == (0.0, 100_000.0)
+
+
+def test_without_the_waiver_each_holder_pays_its_share_at_the_prices_in_force() -> None:
+    """Free: a quarter for a, half for b, at a dollar a second, then two; paid for anyway: n2, and the minute of n3"""
+    dearer = ledger.price(time=600, usd_per_hour=7200, **MARKET)
+    starts = [
+        ledger.trial_start(time=0, session="s1", node="n", stage="r", trial=name, variant=name, share=share)
+        for name, share in (("a", 0.25), ("b", 0.5))
+    ]
+    others = [up(0, node="n2"), up(0, node="n3", launched_at=0.0), down(40, "ours") | {"node": "n3"}, beat(1000)]
+    bill = bill_of(dearer, up(0, launched_at=0.0), *starts, down(1000, "aws"), *others)
+    assert {charge.node for charge in bill.charges if charge.amount.usd} == {"n2", "n3"}
+    paid = total_by(
+        ((charge.node, charge.trial and charge.trial.trial), charge.amount) for charge in bill.unwaived().charges
+    )
+    usd = {holder: amount.usd for holder, amount in paid.items()}
+    assert usd == {("n", "a"): 350, ("n", "b"): 700, ("n", None): 350, ("n2", None): 1400, ("n3", None): 60}
