@@ -37,7 +37,7 @@ from paramalloc.sweep_file import load_sweep
 
 TUNE_MAIN = Path(__file__).parents[1] / "tune_main.py"
 SMOKE = Path("sweeps/smoke.yaml")
-FEW, MANY = 4, 24  # trials of no length, to see what one more costs
+FEW, MANY = 4, 124  # trials of no length; what one more costs must not be lost in what each sweep varies by
 TRIVIAL: dict[str, Any] = {
     "name": "trivial",
     "data": {"corpus": "synthetic", "synthetic_bytes": 200_000},

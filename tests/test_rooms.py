@@ -62,8 +62,10 @@ def test_ray_is_known_to_thin_adapters_alone() -> None:
     }
     assert knowing == {
         "sweep/gauges.py",
+        "sweep/machines/jobs.py",
         "sweep/machines/nodes.py",
         "sweep/machines/ray_session.py",
+        "sweep/machines/tune_loop.py",
         "sweep/machines/workers.py",
         "sweep/runbook/optuna_search.py",
         "sweep/trials/recall.py",

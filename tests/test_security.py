@@ -65,7 +65,7 @@ def test_yaml_is_read_by_safe_loaders_alone() -> None:
 def test_nothing_is_unpickled_but_what_this_very_session_made() -> None:
     """An error that Tune wrote to the driver's scratch folder, and what probes in processes get from their parent."""
     found = [path.name for name in ("pickle.load", "pickle.loads", "joblib.load") for path, _ in calls(name)]
-    assert sorted(found) == ["memory.py", "together.py", "workers.py"]
+    assert sorted(found) == ["memory.py", "together.py", "tune_loop.py"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,12 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would start, to no purpose, while what the test looks at goes on."""
+    monkeypatch.setattr("paramalloc.sweep.machines.ray_session._start", lambda verbose: None)
+
+
 def run(*arguments: object) -> int:
     return tune_main.main([str(argument) for argument in arguments])
 
@@ -66,7 +72,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 def test_a_corpus_too_small_for_the_vocabulary_leaves_no_sweep_behind_that_a_mended_file_would_differ_from(
-    sweep: Path, capsys: pytest.CaptureFixture[str]
+    sweep: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(sweep, "--set", "model.vocab_size=60_000", "--set", "model.total_params=90_000_000") == 2
     assert capsys.readouterr().err.startswith("paramalloc: model.vocab_size:")
@@ -118,7 +124,9 @@ def test_a_sweep_that_is_stopped_has_the_exit_code_of_its_reason(
         assert capsys.readouterr().err == f"paramalloc: {reason}\n"
 
 
-def test_a_large_text_is_read_for_its_hash_once(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_text_is_read_for_its_hash_once(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_ray: None
+) -> None:
     def count(path: Path, *arguments: Any) -> SourceFile:
         opened.append(path.name)
         return text_file(path, *arguments)

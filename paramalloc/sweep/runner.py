@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
-from paramalloc.sweep.machines.workers import Job, Shared, Workers
+from paramalloc.sweep.machines.jobs import Job, Shared
+from paramalloc.sweep.machines.workers import Workers
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.stage_control import StageControl
 from paramalloc.sweep.trials.trial import StageInput, train

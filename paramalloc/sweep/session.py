@@ -22,10 +22,11 @@ from paramalloc.sweep.budget import BudgetGuard
 from paramalloc.sweep.display import Display
 from paramalloc.sweep.gauges import Gauges, readings
 from paramalloc.sweep.journal import Journal
+from paramalloc.sweep.machines.jobs import Shared
 from paramalloc.sweep.machines.nodes import NodeWatch
 from paramalloc.sweep.machines.price_watch import PriceWatch
 from paramalloc.sweep.machines.ray_session import Cluster, RaySession, is_cluster
-from paramalloc.sweep.machines.workers import Shared, Workers
+from paramalloc.sweep.machines.workers import Workers
 from paramalloc.sweep.recorder import StageRecorder
 from paramalloc.sweep.rules.stopping import NeverStop, StoppingRule
 from paramalloc.sweep.runbook.gpu_share import (

@@ -15,7 +15,8 @@ from typing import Any
 from paramalloc.config import EvaluationConfig
 from paramalloc.errors import UserError
 from paramalloc.evaluation.profile.together import Together
-from paramalloc.sweep.machines.workers import Job, Report, Shared, Workers, brief
+from paramalloc.sweep.machines.jobs import Job, Report, Shared, brief
+from paramalloc.sweep.machines.workers import Workers
 from paramalloc.sweep.runbook.sanity import Check
 from paramalloc.sweep.trials.trial import CheckOutcome, profile, share, step_memory, try_out
 from paramalloc.sweep.trials.work import SweepData

@@ -10,7 +10,8 @@ import os
 import shutil
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,22 +88,24 @@ def killed_while_writing(scene: Scene, fault: Fault) -> None:
 def notice_by_agent(scene: Scene, fault: Fault) -> None:
     """EC2's notice over HTTP, the node agent, the flag, the drain; the machine goes once its trial has left."""
     node = scene.node(fault)
-    service = scene.machines.watch(node)
-    service.spot_notice("terminate", time.time() + 120)
-    wait_until(node.flag.exists, REACTION_SECONDS)
+    with _held_up(workers(node)):
+        service = scene.machines.watch(node)
+        service.spot_notice("terminate", time.time() + 120)
+        wait_until(node.flag.exists, REACTION_SECONDS)
     _leave_and_die(scene, node, fault.kind)
 
 
 def metadata_hangs(scene: Scene, fault: Fault) -> None:
     """The metadata service accepts connections and does not answer; then it does, and has a notice."""
     node = scene.node(fault)
-    service = scene.machines.watch(node)
-    service.mode = "hang"
-    service.spot_notice("terminate", time.time() + 120)
-    time.sleep(2 + 2 * fault.fraction)
-    service.mode = "ok"
-    service.release.set()
-    wait_until(node.flag.exists, REACTION_SECONDS)
+    with _held_up(workers(node)):
+        service = scene.machines.watch(node)
+        service.mode = "hang"
+        service.spot_notice("terminate", time.time() + 120)
+        time.sleep(2 + 2 * fault.fraction)
+        service.mode = "ok"
+        service.release.set()
+        wait_until(node.flag.exists, REACTION_SECONDS)
     _leave_and_die(scene, node, fault.kind)
 
 
@@ -205,6 +208,20 @@ def disk_full(scene: Scene, fault: Fault) -> None:
     if not scene.driver.alive:
         scene.ended(scene.driver.code)
         scene.start_driver()
+
+
+@contextmanager
+def _held_up(trials: list[psutil.Process]) -> Iterator[None]:
+    """Trials that wait: where cores are busy, a short one would be over before an agent has started."""
+    for trial in trials:
+        with suppress(psutil.NoSuchProcess):
+            trial.suspend()
+    try:
+        yield
+    finally:
+        for trial in trials:
+            with suppress(psutil.NoSuchProcess):
+                trial.resume()
 
 
 def _leave_and_die(scene: Scene, node: Any, kind: str) -> None:

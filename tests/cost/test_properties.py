@@ -15,7 +15,7 @@ from cost.bill import make_bill
 
 Row = dict[str, Any]
 HORIZON = 40  # whole units of time; the last heartbeat
-EXAMPLES = settings(max_examples=1_000, deadline=None)
+EXAMPLES = settings(max_examples=250, deadline=None)
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,9 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def workers(local_ray: None) -> Iterator[Workers]:
-    """Workers of one core each on the session's Ray."""
+    """Workers of one core each on the session's Ray; a test leaves no job behind, and those that are idle now."""
     workers = Workers(1.0, 0.0)
     yield workers
     workers.close()

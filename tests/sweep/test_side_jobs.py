@@ -16,7 +16,7 @@ from paramalloc.errors import UserError
 from paramalloc.sweep import side_jobs
 from paramalloc.sweep.machines.workers import Workers
 from paramalloc.sweep.runbook.sanity import Check
-from paramalloc.sweep.side_jobs import MAX_LOST_WORKERS, Measurement, run_checks
+from paramalloc.sweep.side_jobs import Measurement, run_checks
 from paramalloc.sweep.stopped import BudgetReachedError
 
 
@@ -47,7 +47,8 @@ def test_a_measurement_that_loses_every_worker_ends_with_a_sentence(
 ) -> None:
     monkeypatch.setattr(side_jobs, "step_memory", lambda *_: {})
     monkeypatch.setattr(side_jobs, "profile", dies(100, tmp_path / "tally", None))
-    with pytest.raises(UserError, match=f"a worker that was lost {MAX_LOST_WORKERS} times"):
+    monkeypatch.setattr(side_jobs, "MAX_LOST_WORKERS", 2)
+    with pytest.raises(UserError, match="a worker that was lost 2 times"):
         Measurement({}, EvaluationConfig(), workers).finish({})
 
 

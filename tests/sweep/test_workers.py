@@ -10,7 +10,9 @@ from typing import Any
 
 import psutil
 
-from paramalloc.sweep.machines.workers import IdleWorkers, Job, Report, Workers, brief
+from paramalloc.sweep.machines.jobs import Job, Report, brief
+from paramalloc.sweep.machines.tune_loop import IdleWorkers
+from paramalloc.sweep.machines.workers import Workers
 
 
 class Told:
@@ -114,12 +116,12 @@ def test_what_is_dropped_ends_with_its_worker_and_is_not_heard_of_again(workers:
 
 
 def test_a_job_that_is_not_wanted_any_more_is_stopped(workers: Workers, tmp_path: Path) -> None:
-    told = Told()
-    never = tmp_path / "never"
-    workers.give({name: Job(pid_and_wait, (never,)) for name in ("a", "b", "c")}, told)
+    told, gate = Told(), tmp_path / "gate"
+    workers.give({name: Job(pid_and_wait, (gate,)) for name in ("a", "b", "c")}, told)
     run(workers, told, until=lambda: len(told.reports) == 2)
     told.unwanted = {"a", "b", "c"}
     run(workers, told)
+    gate.touch()
     assert {name for event, name in told.events if event == "ended"} == {"a", "b", "c"}
     assert ("began", "c") not in told.events
 
@@ -142,6 +144,7 @@ def test_a_spare_job_waits_until_nobody_needs_the_worker_it_takes(workers: Worke
 
 def test_a_spare_job_takes_room_on_a_machine_that_is_there(workers: Workers, tmp_path: Path) -> None:
     told, spare, gate = Told(), Told(), tmp_path / "gate"
+    workers.dismiss(keep=0)
     workers.give({"s": Job(own_pid, ())}, spare, spare=True)
     workers.give({"a": Job(pid_and_wait, (gate,))}, told)
     run(workers, told, until=lambda: ("ended", "s") in spare.events)
@@ -183,10 +186,12 @@ def test_idle_workers_but_one_are_gone_when_they_are_dismissed(workers: Workers,
     run(workers, told, until=lambda: len(told.reports) == 2)
     gate.touch()
     run(workers, told)
+    processes = [psutil.Process(pid) for pid in told.pids().values()]
     workers.dismiss(keep=1)
-    processes = [psutil.Process(pid) for pid in told.pids().values() if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(processes, timeout=10)
-    assert len(alive) == 1
+    deadline = time.monotonic() + 10
+    while len(alive := [process for process in processes if process.is_running()]) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     workers.give({"c": Job(own_pid, ())}, told)
     run(workers, told)
     assert told.pids()["c"] == alive[0].pid

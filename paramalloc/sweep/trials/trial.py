@@ -23,7 +23,7 @@ from paramalloc.evaluation.profile.together import Together, train_together
 from paramalloc.numerics import Numerics, choose_numerics
 from paramalloc.results import ResultsFolder
 from paramalloc.storage.checkpoints import open_checkpoints
-from paramalloc.sweep.machines.workers import Report, Shared
+from paramalloc.sweep.machines.jobs import Report, Shared
 from paramalloc.sweep.runbook.gpu_share import try_sharing
 from paramalloc.sweep.runbook.sanity import Check
 from paramalloc.sweep.trials.recall import STOP_REASON, Recall
