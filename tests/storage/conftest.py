@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import moto
 import pytest
 
+from paramalloc.results import ResultsFolder
 from paramalloc.storage.objects import Objects, open_objects
 
 ADDRESS = "s3://results-bucket/sweeps/tiny"
@@ -25,6 +27,17 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
     with moto.mock_aws():
         boto3.client("s3").create_bucket(Bucket="results-bucket")
         yield open_objects(ADDRESS)
+
+
+@pytest.fixture
+def head(objects: Objects, tmp_path: Path) -> Callable[[str], ResultsFolder]:
+    """The results folder on a head of this name."""
+    return lambda name: ResultsFolder(tmp_path / name / "tiny", objects.address)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
 
 
 @pytest.fixture

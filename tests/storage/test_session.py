@@ -1,70 +1,21 @@
-"""A results folder and its copy in S3 over several drivers, heads that vanish and drivers that meet."""
+"""A results folder and its copy in S3 over several drivers, and heads that vanish."""
 
 from __future__ import annotations
 
-import json
-import signal
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from paramalloc.errors import UserError
-from paramalloc.results import DRIVER, ResultsFolder
+from paramalloc.results import ResultsFolder
 from paramalloc.storage import lease as lease_module
-from paramalloc.storage.lease import Lease, take_lease
+from paramalloc.storage.lease import take_lease
 from paramalloc.storage.mirror import Mirror
-from paramalloc.storage.objects import ObjectChangedError, Objects, StorageError, open_objects
+from paramalloc.storage.objects import Objects, StorageError, open_objects
 from paramalloc.storage.session import fetch, stored
-
-
-def write(folder: ResultsFolder, name: str, text: str) -> None:
-    path = folder.root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def files(root: Path) -> dict[str, str]:
-    return {
-        path.relative_to(root).as_posix(): path.read_text()
-        for path in root.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    }
-
-
-def in_storage(objects: Objects) -> set[str]:
-    return objects.names().keys() - {DRIVER}
-
-
-@pytest.fixture
-def head(objects: Objects, tmp_path: Path) -> Callable[[str], ResultsFolder]:
-    """The results folder on a head of this name."""
-    return lambda name: ResultsFolder(tmp_path / name / "tiny", objects.address)
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-def unheard() -> None:
-    """Nobody is there to be told that the lease has gone."""
-
-
-def lose_head(folder: ResultsFolder, objects: Objects, content: dict[str, str]) -> None:
-    """A driver writes, its mirror sends, and then it is gone without a word."""
-    current = lease_module.newest_copy(objects)
-    lease = take_lease(objects, current or "lost-head", unheard)
-    lease.complete()
-    for name, text in content.items():
-        write(folder, name, text)
-    folder.copy_name.write_text(lease.copy)
-    Mirror(folder, lease, lambda text: None).push()
-
-
-CONTENT = {"sweep.yaml": "name: tiny", "ranking/wide/history.jsonl": '{"tokens": 1}\n', "decisions.jsonl": "{}\n"}
+from tests.storage.heads import CONTENT, files, in_storage, lose_head, unheard, write
 
 
 def test_everything_but_what_workers_store_is_there_at_the_end_and_stays_as_it_was(
@@ -181,27 +132,6 @@ def test_fetching_brings_checkpoints_only_when_asked_and_again_what_is_new(
     assert files(tmp_path / "copy") == {"sweep.yaml": "name: tiny", "REPORT.md": "done", checkpoint: "{}"}
 
 
-def be_overtaken(folder: ResultsFolder, objects: Objects, said: list[str]) -> None:
-    with stored(folder, said.append):
-        write(folder, "sweep.yaml", "mine")
-        while (now := objects.get(DRIVER)) and json.loads(now.content)["copy"] != "other":
-            with suppress(ObjectChangedError):  # it was renewed in between
-                objects.put_if(DRIVER, b'{"copy": "other", "alive": true}', now.tag)
-        signal.pause()
-
-
-def test_a_driver_whose_place_was_taken_stops_and_sends_nothing_more(
-    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("paramalloc.storage.mirror.PUSH_SECONDS", 0.01)
-    monkeypatch.setattr("paramalloc.storage.lease.RENEW_SECONDS", 0.01)
-    with pytest.raises(KeyboardInterrupt):
-        be_overtaken(head("a"), objects, said)
-    assert "another driver has taken over" in said[-1]
-    write(head("a"), "REPORT.md", "mine")
-    assert "REPORT.md" not in in_storage(objects)
-
-
 def test_storage_that_is_away_for_a_while_is_said_once_and_made_up_for(
     head: Callable[[str], ResultsFolder],
     objects: Objects,
@@ -270,180 +200,3 @@ def test_a_stored_name_that_leads_out_of_the_folder_is_refused(objects: Objects,
     with pytest.raises(UserError, match="remove it"):
         fetch(objects.address, tmp_path / "deep" / "er" / "tiny", whole=True)
     assert not list(tmp_path.rglob("outside.txt"))
-
-
-LOCAL = CONTENT | {
-    "finalists/wide-seed0/checkpoint/best/manifest.json": "{}",
-    "ranking/wide/checkpoint/step-00000010/manifest.json": "{}",
-}
-
-
-def written_here(folder: ResultsFolder, content: dict[str, str]) -> ResultsFolder:
-    for name, text in content.items():
-        write(folder, name, text)
-    return folder
-
-
-class Cut:
-    """Ends the driver, as Ctrl-C would, at the call of a method of `Objects` for a name that ends like this."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str, ending: str) -> None:
-        real: Callable[..., object] = getattr(Objects, method)
-        self.on = True
-
-        def cut(objects: Objects, *arguments: object) -> object:
-            if self.on and any(str(argument).endswith(ending) for argument in arguments):
-                raise KeyboardInterrupt
-            return real(objects, *arguments)
-
-        monkeypatch.setattr(Objects, method, cut)
-
-
-@pytest.mark.parametrize("ending", ["best/manifest.json", "step-00000010/manifest.json", "decisions.jsonl"])
-def test_a_first_upload_that_was_interrupted_is_made_again_with_every_checkpoint(
-    head: Callable[[str], ResultsFolder],
-    objects: Objects,
-    said: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    ending: str,
-) -> None:
-    folder = written_here(head("a"), LOCAL)
-    cut = Cut(monkeypatch, "send", ending)
-    with pytest.raises(KeyboardInterrupt), stored(folder, said.append):
-        pass
-    assert "sweep.yaml" not in in_storage(objects)
-    cut.on = False
-    with stored(folder, said.append):
-        pass
-    assert in_storage(objects) == LOCAL.keys()
-    assert files(folder.root) == LOCAL
-
-
-def test_a_folder_whose_first_upload_was_interrupted_is_not_overwritten_by_who_came_meanwhile(
-    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = written_here(head("a"), LOCAL)
-    cut = Cut(monkeypatch, "send", "manifest.json")
-    with pytest.raises(KeyboardInterrupt), stored(folder, said.append):
-        pass
-    cut.on = False
-    with stored(head("b"), said.append):
-        write(head("b"), "sweep.yaml", "another")
-    with pytest.raises(UserError, match="never were in storage"), stored(folder, said.append):
-        pass
-    assert files(folder.root) == LOCAL
-
-
-def test_a_new_head_that_was_interrupted_while_fetching_goes_on_at_once(
-    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with stored(head("a"), said.append):
-        written_here(head("a"), CONTENT | {"tokenizer-600.json": "{}"})
-    cut = Cut(monkeypatch, "fetch", "tokenizer-600.json")  # the one after sweep.yaml
-    with pytest.raises(KeyboardInterrupt), stored(head("b"), said.append):
-        pass
-    assert head("b").sweep.exists()
-    with pytest.raises(KeyboardInterrupt):
-        fetch(objects.address, head("c").root, whole=False)
-    cut.on = False
-    assert lease_module.newest_copy(objects) == head("a").copy_name.read_text()
-    for name in ("b", "a"):
-        with stored(head(name), said.append):
-            assert files(head(name).root) == CONTENT | {"tokenizer-600.json": "{}"}
-    assert said == [f"taking over the results in {objects.address}"] * 3
-    fetch(objects.address, head("c").root, whole=False)
-    assert files(head("c").root) == CONTENT | {"tokenizer-600.json": "{}"}
-
-
-def test_who_is_refused_leaves_the_lease_as_it_was(
-    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str]
-) -> None:
-    with stored(head("a"), said.append):
-        write(head("a"), "sweep.yaml", "name: tiny")
-    before = objects.get(DRIVER)
-    other = written_here(head("b"), CONTENT)
-    with pytest.raises(UserError, match="never were in storage"), stored(other, said.append):
-        pass
-    after = objects.get(DRIVER)
-    assert before
-    assert after
-    assert before.tag == after.tag
-
-
-def test_the_lease_is_renewed_while_a_long_upload_goes_on(
-    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    renewed = threading.Event()
-    write_entry, send = Lease.write, Objects.send
-
-    def write_and_tell(self: Lease, alive: bool) -> None:
-        write_entry(self, alive)
-        if threading.current_thread() is not threading.main_thread():
-            renewed.set()
-
-    def slow(self: Objects, path: Path, name: str) -> None:
-        assert renewed.wait(60)
-        send(self, path, name)
-
-    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.01)
-    monkeypatch.setattr(Lease, "write", write_and_tell)
-    monkeypatch.setattr(Objects, "send", slow)
-    with stored(written_here(head("a"), LOCAL), said.append):
-        pass
-    assert in_storage(objects) == LOCAL.keys()
-
-
-def test_a_renewal_whose_answer_was_lost_is_no_other_driver(
-    objects: Objects, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lease = take_lease(objects, "a", unheard)
-    put_if = Objects.put_if
-
-    def without_an_answer(self: Objects, name: str, content: bytes, tag: str | None) -> str:
-        monkeypatch.setattr(Objects, "put_if", put_if)
-        put_if(self, name, content, tag)
-        raise ObjectChangedError(name)  # what the request meets when it is repeated
-
-    monkeypatch.setattr(Objects, "put_if", without_an_answer)
-    lease.complete()
-    assert lease_module.newest_copy(objects) == "a"
-    lease.write(alive=False)
-
-
-def test_what_a_fresh_start_was_interrupted_in_removing_is_no_trials_checkpoint(
-    head: Callable[[str], ResultsFolder], objects: Objects, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with stored(written_here(head("a"), LOCAL), said.append):
-        pass
-    delete, calls = Objects.delete, []
-
-    def only_the_first(self: Objects, names: Iterable[str]) -> None:
-        calls.append(sorted(names))
-        if len(calls) > 1:
-            raise StorageError("s3://results-bucket: got SlowDown")
-        delete(self, calls[0])
-
-    monkeypatch.setattr(Objects, "delete", only_the_first)
-    with pytest.raises(StorageError), stored(head("b"), said.append, aside=".old-1"):
-        pass
-    monkeypatch.setattr(Objects, "delete", delete)
-    assert open_objects(f"{objects.address}.old-1").names().keys() == LOCAL.keys()
-    with stored(head("b"), said.append):
-        assert in_storage(objects) == set()
-
-
-def test_results_that_a_driver_removes_while_they_are_fetched_are_left_out(
-    head: Callable[[str], ResultsFolder], objects: Objects, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name, text in (CONTENT | {"REPORT.md": "old"}).items():
-        objects.put(name, text.encode())
-    real = Objects.names
-
-    def then_removed(self: Objects, under: str = "") -> dict[str, str]:
-        found = real(self, under)
-        self.delete(set(found) & {"REPORT.md"})
-        return found
-
-    monkeypatch.setattr(Objects, "names", then_removed)
-    fetch(objects.address, tmp_path / "copy", whole=False)
-    assert files(tmp_path / "copy") == CONTENT
