@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -15,9 +16,11 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from paramalloc.files import read_jsonl
+from paramalloc.report.figures.curves import Curve, draw_curves
 from paramalloc.report.figures.gallery import make_figures
 from paramalloc.report.figures.style import looks, style
 from paramalloc.report.load import load_results
+from paramalloc.report.variants import Measure
 from paramalloc.results import FINALISTS, RANKING, ResultsFolder
 
 
@@ -215,3 +218,22 @@ def test_scores_that_lie_far_apart_can_still_be_drawn(
     sweep.trial(RANKING, "emb25", final_ppl=5000.0)
     (axes, *_) = drawn(sweep)["ppl_vs_embedding_share"].axes
     assert 0 < axes.get_ylim()[0] < 50
+
+
+def test_of_many_curves_the_baseline_and_the_best_have_names() -> None:
+    """Forty, every other one killed: a dozen are named, and what ended among the others is a cross without a word."""
+    measure = Measure("dev_ppl", "test_ppl", "dev perplexity")
+    curves = [
+        Curve(f"v{n:02}", {0: {1000: 60.0, 2000: 50.0 + n}}, "killed at" if n % 2 else None) for n in range(39)
+    ] + [Curve("base", {0: {1000: 60.0, 2000: 80.0}})]
+    names = [curve.name for curve in curves]
+    with style(), warnings.catch_warnings():
+        warnings.simplefilter("error")  # as of axes for which no room is left
+        figure = draw_curves(curves, "base", measure, looks(names, "base"))
+        figure.draw_without_rendering()
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == [*(f"v{n:02}" for n in range(0, 22, 2)), "base", "28 more"]
+    upper = figure.axes[0]
+    assert len(crosses(upper)) == 19
+    assert not texts(upper)
+    assert len({line.get_color() for line in upper.lines if line.get_marker() == ""}) == 1

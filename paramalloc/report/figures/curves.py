@@ -1,7 +1,8 @@
 """Learning curves: dev perplexity against training tokens above, the relative gap to the baseline below.
 
 Always holds: every point is a score on the same fixed slice of dev; a gap is taken at equal token counts only, and
-seed by seed; the first tenth of training, where curves fall steeply, does not set the scale.
+seed by seed; the first tenth of training, where curves fall steeply, does not set the scale. Of many curves the
+best have looks and names, the others are thin grey lines.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from paramalloc.results import DIVERGED, FAILED, KILLED
 _SCALED_FROM = 0.1  # of the longest run
 _MARKS_PER_CURVE = 6
 _LEGEND_ROW_INCHES = 0.14
+_MOST_NAMED = 12  # curves that can be told apart
+_CROWD = Look("#bbbbbb", "", "-", 0.6, 1)
 Points = dict[int, float]  # perplexity by training tokens
 
 
@@ -79,16 +82,20 @@ def draw_curves(curves: Sequence[Curve], baseline: str, measure: Measure, looks:
     gaps = [gap for curve in curves if reference and curve is not reference for gap in [_gap(curve, reference)]]
     gaps = [gap for gap in gaps if _band(gap).tokens]
     several_seeds = any(len(curve.runs) > 1 for curve in curves)
-    labels = [_label(curve, curve is reference, looks[curve.name], several_seeds) for curve in curves]
-    columns = _legend_columns(labels)
-    legend_rows = math.ceil(len(curves) / columns)
+    named, others = _apart_from_the_crowd(curves, baseline)
+    labels = {curve.name: _label(curve, curve is reference, looks[curve.name], several_seeds) for curve in named}
+    if others:
+        looks = {**looks, **dict.fromkeys((curve.name for curve in others), _CROWD)}
+        labels[others[0].name] = f"{len(others)} more"
+    columns = _legend_columns(list(labels.values()))
+    legend_rows = math.ceil(len(labels) / columns)
     figure = new_figure((4.0 if gaps else 2.7) + _LEGEND_ROW_INCHES * legend_rows)
     rows = figure.subplots(2 if gaps else 1, sharex=True, squeeze=False, height_ratios=[3, 2] if gaps else None)
     upper, lowest = rows[0, 0], rows[-1, 0]
-    for curve, label in zip(curves, labels, strict=True):
-        _draw(upper, curve, looks[curve.name], label)
+    for curve in [*named, *others]:
+        _draw(upper, curve, looks[curve.name], labels.get(curve.name))
     _scale_upper(upper, curves)
-    _name_ends(upper, curves)
+    _name_ends(upper, named)
     upper.set_ylabel(f"{measure.label} (slice)")
     if gaps:
         _draw_gaps(lowest, gaps, looks)
@@ -98,6 +105,20 @@ def draw_curves(curves: Sequence[Curve], baseline: str, measure: Measure, looks:
     figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=columns)
     figure.align_ylabels()
     return figure
+
+
+def _apart_from_the_crowd(curves: Sequence[Curve], baseline: str) -> tuple[list[Curve], list[Curve]]:
+    """The baseline and the best at the end, as many as can be told apart, and all others; each in their order."""
+
+    def rank(curve: Curve) -> tuple[bool, bool, float]:
+        return (
+            curve.name != baseline,
+            curve.ended is not None,
+            mean(list(run.values())[-1] for run in curve.runs.values()),
+        )
+
+    best = {curve.name for curve in sorted(curves, key=rank)[:_MOST_NAMED]}
+    return [curve for curve in curves if curve.name in best], [curve for curve in curves if curve.name not in best]
 
 
 def _label(curve: Curve, is_reference: bool, look: Look, several_seeds: bool) -> str:
