@@ -39,7 +39,7 @@ ENDLESS: dict[str, Any] = {
     "experiments": [{"name": "base"}, {"name": "wide", "glu_expansion": 4.0}],
     "training": {"tokens": 200_000_000, "batch_size": 4, "checkpoint_seconds": CHECKPOINT_SECONDS},
     "ranking": {"tokens": 200_000_000, "eval_interval_tokens": 10_000, "stop": "none"},
-    "finalists": {"eval_interval_tokens": 10_000},
+    "finalists": {"eval_interval_tokens": 10_000, "seeds": [0]},  # one run of the baseline is trained ahead
     "evaluation": {"latency_runs": 0},
     "sanity": {"enabled": False},
     "telemetry": {"tensorboard": False},
@@ -102,7 +102,7 @@ def strike_in_turns(cluster: LocalCluster, scratch: Path, rounds: int) -> list[R
     """Preempt the baseline `rounds` times in each way while a sweep runs, and end that sweep."""
     sweep = scratch / "recovery.yaml"
     sweep.write_text(yaml.safe_dump(ENDLESS))
-    nodes = {node.node_id: node for node in (cluster.add() for _ in range(3))}  # one to spare
+    nodes = {node.node_id: node for node in (cluster.add() for _ in range(4))}  # one to spare
     driver = Driver(sweep, ResultsFolder(scratch / "results"), cluster.address)
     found = []
     try:

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="paramalloc-") as scratch:
             found = measure(options, Path(scratch))
-    except (UserError, OSError) as error:
+    except (UserError, OSError, RuntimeError) as error:
         sys.stderr.write(f"benchmarks.sweep_overhead: {error}\n")
         return EXIT_USER_ERROR
     print_figures("sweep_overhead", found, options)

@@ -44,7 +44,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Piece:
-    """A charge of one stretch of time (microseconds), in which neither holder nor price changed."""
+    """A charge of one stretch of time (microseconds), in which no holder changed."""
 
     start: int
     end: int
@@ -105,7 +105,8 @@ class Bill:
                 free.setdefault(priced.stay.node, []).append(priced)
         if not free:
             return self
-        return replace(self, pieces=tuple(_paid(piece, free.get(piece.charge.node, ())) for piece in self.pieces))
+        pieces = tuple(_paid(piece, free.get(piece.charge.node, ())) for piece in self.pieces)
+        return replace(self, pieces=pieces, stays=tuple(replace(priced, free=False) for priced in self.stays))
 
     @property
     def nodes(self) -> dict[str, list[PricedStay]]:

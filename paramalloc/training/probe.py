@@ -1,7 +1,7 @@
 """A few training steps at learning rates of one's choosing: what the checks before a sweep train with.
 
-Always holds: a step is the one of a real run (autocast, loss scaling, micro-batches, clipping, AdamW), only without
-schedule, history and checkpoint. `Probe(Transformer(shape), training, numerics).step(inputs, targets, 1e-3)`.
+Always holds: a step is the one of a real run (`training.step`), only without schedule, history and checkpoint.
+`Probe(Transformer(shape), training, numerics).step(inputs, targets, 1e-3)`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from paramalloc.config import TrainingConfig
 from paramalloc.model import Transformer
 from paramalloc.numerics import Numerics, micro_batch_size
 from paramalloc.training.optimizer import make_optimizer
+from paramalloc.training.step import accumulate_gradients, update
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,7 @@ class Probe:
 
     def step(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> ProbeStep:
         """One optimiser step on `inputs` and `targets`, ids (B, T) each on the model's device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        loss = self._accumulate_gradients(inputs, targets)
-        self.scaler.unscale_(self.optimizer)
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return ProbeStep(loss.item(), grad_norm.item())
-
-    def _accumulate_gradients(self, inputs: Tensor, targets: Tensor) -> Tensor:
         size = micro_batch_size(len(inputs), inputs.shape[1], self.numerics.device)
-        total = torch.zeros((), dtype=torch.float64, device=self.numerics.device)
-        for x, y in zip(inputs.split(size), targets.split(size), strict=True):
-            with self.numerics.autocast():
-                loss = self.model.nats(x, y) / targets.numel()
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
-        return total
+        loss = accumulate_gradients(self.model.nats, inputs, targets, size, self.numerics, self.scaler)
+        grad_norm = update(self.model, self.optimizer, self.scaler, learning_rate, self.training.grad_clip)
+        return ProbeStep(loss.item(), grad_norm.item())

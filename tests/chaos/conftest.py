@@ -46,7 +46,7 @@ SWEEP = tiny_with(
     }
 )
 
-# Half the work, and its trials still last long enough for an agent to start, see a notice and tell of it.
+# Half the work.
 BRIEF_SWEEP = SWEEP | {
     "experiments": SWEEP["experiments"][:2],
     "training": SWEEP["training"] | {"tokens": 12_000},

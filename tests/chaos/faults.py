@@ -91,8 +91,8 @@ def notice_by_agent(scene: Scene, fault: Fault) -> None:
     with _held_up(workers(node)):
         service = scene.machines.watch(node)
         service.spot_notice("terminate", time.time() + 120)
-        wait_until(node.flag.exists, REACTION_SECONDS)
-    _leave_and_die(scene, node, fault.kind)
+        _strike_with_notice(scene, node, fault.kind)
+    _leave_and_die(scene, node)
 
 
 def metadata_hangs(scene: Scene, fault: Fault) -> None:
@@ -105,8 +105,8 @@ def metadata_hangs(scene: Scene, fault: Fault) -> None:
         time.sleep(2 + 2 * fault.fraction)
         service.mode = "ok"
         service.release.set()
-        wait_until(node.flag.exists, REACTION_SECONDS)
-    _leave_and_die(scene, node, fault.kind)
+        _strike_with_notice(scene, node, fault.kind)
+    _leave_and_die(scene, node)
 
 
 def notice_too_late(scene: Scene, fault: Fault) -> None:
@@ -224,8 +224,13 @@ def _held_up(trials: list[psutil.Process]) -> Iterator[None]:
                 trial.resume()
 
 
-def _leave_and_die(scene: Scene, node: Any, kind: str) -> None:
+def _strike_with_notice(scene: Scene, node: Any, kind: str) -> None:
+    """The agent has raised the flag, and whoever is under way there has not seen it yet."""
+    assert wait_until(node.flag.exists, REACTION_SECONDS), "no agent told of the notice"
     scene.strike([node], kind, noticed=True)
+
+
+def _leave_and_die(scene: Scene, node: Any) -> None:
     struck = scene.struck[-1]
     scene.driver.wait_for(lambda: scene.left_since(struck), REACTION_SECONDS)
     scene.machines.kill(node)

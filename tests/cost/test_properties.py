@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cost import ledger, summarize
-from cost.bill import make_bill
+from cost.bill import Bill, make_bill
 
 Row = dict[str, Any]
 HORIZON = 40  # whole units of time; the last heartbeat
@@ -174,13 +174,16 @@ def price_at(sweep: Sweep, node: Node, second: int) -> Fraction | None:
     return Fraction(str(pick["usd_per_hour"]))
 
 
-def second_by_second(sweep: Sweep) -> dict[tuple[str, str | None, str], list[Fraction]]:
-    """Dollars and node-seconds with a known price by (node, trial, use), every unit of every node counted."""
+def second_by_second(sweep: Sweep, waive: bool = True) -> dict[tuple[str, str | None, str], list[Fraction]]:
+    """Dollars and node-seconds with a known price by (node, trial, use), every unit of every node counted.
+
+    Without `waive` first hours that are free are counted at their price.
+    """
     counted: dict[tuple[str, str | None, str], list[Fraction]] = {}
     for node in sweep.nodes:
         waived = node.waived(sweep.unit)
         for moment in range(node.since, node.until):
-            usd = Fraction(0) if waived else price_at(sweep, node, moment * sweep.unit)
+            usd = Fraction(0) if waived and waive else price_at(sweep, node, moment * sweep.unit)
             for trial, use, part in parts_at(sweep, node, moment):
                 sums = counted.setdefault((node.name, trial, use), [Fraction(0)] * 2)
                 if usd is not None:
@@ -217,11 +220,19 @@ def parts_at(sweep: Sweep, node: Node, moment: int) -> list[tuple[str | None, st
 @given(sweeps())
 def test_the_bill_equals_a_count_second_by_second(sweep: Sweep) -> None:
     bill = make_bill(ledger.parse(sweep.rows()), sweep.fixed)
-    billed = {
-        (charge.node, charge.trial and charge.trial.trial, charge.use): charge.amount for charge in bill.charges
+    assert charged(bill) == second_by_second(sweep)
+    assert charged(bill.unwaived()) == second_by_second(sweep, waive=False)
+
+
+def charged(bill: Bill) -> dict[tuple[str, str | None, str], list[Fraction]]:
+    """Dollars and node-seconds with a known price by (node, trial, use)."""
+    return {
+        (charge.node, charge.trial and charge.trial.trial, charge.use): [
+            charge.amount.usd,
+            charge.amount.priced_seconds,
+        ]
+        for charge in bill.charges
     }
-    counted = second_by_second(sweep)
-    assert {key: [amount.usd, amount.priced_seconds] for key, amount in billed.items()} == counted
 
 
 def split_rows(sweep: Sweep, what: Any, time: int) -> list[Row]:

@@ -233,3 +233,9 @@ def test_without_the_waiver_each_holder_pays_its_share_at_the_prices_in_force() 
     )
     usd = {holder: amount.usd for holder, amount in paid.items()}
     assert usd == {("n", "a"): 350, ("n", "b"): 700, ("n", None): 350, ("n2", None): 1400, ("n3", None): 60}
+
+
+def test_a_free_hour_without_a_price_is_unknown_once_it_has_to_be_paid() -> None:
+    bill = make_bill(ledger.parse([up(0, launched_at=0.0), down(1000, "aws")]), None)
+    assert (bill.total.usd, bill.total.unpriced_seconds) == (0, 0)
+    assert (bill.unwaived().total.usd, bill.unwaived().total.unpriced_seconds) == (0, 1000)

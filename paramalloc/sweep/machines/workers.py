@@ -106,6 +106,7 @@ class Workers:
     def drop(self, overseer: Overseer) -> None:
         """End its jobs and their workers at once, and say no more of them: Tune would wait for one deep in a step."""
         self._waiting = [waiting for waiting in self._waiting if waiting.overseer is not overseer]
+        self._spare_overseers = [spare for spare in self._spare_overseers if spare is not overseer]
         for trial_id, given in list(self._given.items()):
             if given.overseer is overseer:
                 del self._given[trial_id]
