@@ -272,7 +272,18 @@ def warnings(plan: Plan, size: CorpusSize) -> list[str]:
     ranking = plan.config.ranking
     if ranking.stop == "kill_rule" and ranking.kill_rule.window_tokens >= ranking.tokens:
         found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")
+    for section, run in (("ranking", plan.baseline.ranking), ("finalists", plan.baseline.final)):
+        if run.eval_interval_tokens >= run.budget_tokens:
+            found.append(f"{section}.eval_interval_tokens is as long as such a run: its curve will be a single point")
     for stage in plan.stages:
+        first_of: dict[Budget, str] = {}
+        for item in stage.variants:
+            twin = first_of.setdefault(item.ranking, item.name)
+            if twin != item.name:
+                found.append(
+                    f"{twin} and {item.name} come to the same shape and training: they are one variant, trained "
+                    "twice; take one out or set them further apart"
+                )
         if stage.built_on is not None and not plan.takes_over(stage):
             found.append(
                 f"no variant of the stage {stage.name} is what it is built on, unchanged: "

@@ -75,6 +75,27 @@ def test_the_reader_is_warned_of_few_steps_many_epochs_and_a_rule_that_cannot_ac
     assert warnings(calm, size(calm)) == []
 
 
+def test_the_reader_is_warned_of_variants_that_are_one_and_of_curves_of_one_point() -> None:
+    config = check_sweep(
+        {
+            "name": "t",
+            "model": {"total_params": 100_000, "vocab_size": 600, "context_length": 32},
+            "experiments": [
+                {"name": "a"},
+                {"name": "twin"},
+                {"name": "wide", "glu_expansion": 4.0},
+                {"name": "fast", "learning_rate": 0.1},
+            ],
+            "training": {"batch_size": 4, "tokens": 900_000},
+            "ranking": {"tokens": 300_000, "kill_rule": {"window_tokens": 100_000}},
+        }
+    )
+    plan = make_plan(config)
+    pair, curve = warnings(plan, size(plan))[::-1]
+    assert curve.startswith("finalists.eval_interval_tokens is as long as such a run")
+    assert pair.startswith("a and twin come to the same shape and training")
+
+
 def test_the_printed_plan_names_every_variant_and_warning() -> None:
     plan = make_plan(load_sweep(next(path for path in SWEEPS if path.stem == "embed")))
     stream = io.StringIO()
