@@ -99,7 +99,7 @@ def draw_rates(searches: list[RateSearch], looks: dict[str, Look]) -> Figure | N
         lowest = (len(searches) - 1 - column) // columns  # the last panel in it
         panels[lowest, column].tick_params(axis="x", labelbottom=True, rotation=45)
     figure.supxlabel("peak learning rate", fontsize=7.5)
-    figure.supylabel("dev loss after the ranking (nats per baseline token)", fontsize=7.5)
+    figure.supylabel("dev loss after the ranking\n(nats per baseline token)", fontsize=7.5)
     return figure
 
 

@@ -40,7 +40,7 @@ def draw_token_lengths(manifest: dict[str, Any]) -> Figure:
             panel.set_title(f"vocabulary of {vocabulary['vocab_size']:,}")
     _scale_lengths(panels[-1])
     panels[-1].set_xlabel("tokens in a document")
-    figure.supylabel("documents that are longer (% of the split)", fontsize=7.5)
+    figure.supylabel("documents that are longer\n(% of the split)", fontsize=7.5)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
