@@ -101,9 +101,9 @@ def saving_lines(summary: Json) -> list[str]:
         lines.append(f"saved by spot instances: unknown for {_clock(spot['unpriced_node_seconds'])} of node time")
     if first["node_seconds"]:
         lines.append(f"saved by first hours that AWS waived: {_usd(first['usd'])}")
-    if kills["by_trial"]:
-        stopped = ", ".join(line["trial"] for line in kills["by_trial"])
-        lines.append(f"saved by the kill rule: {_usd(kills['usd'])} (it stopped {stopped})")
+    stopped = [line["trial"] for line in kills["by_trial"] if line["tokens_not_trained"] != 0]
+    if stopped:
+        lines.append(f"saved by stopping losers early: {_usd(kills['usd'])} ({', '.join(stopped)})")
     return lines
 
 

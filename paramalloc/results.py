@@ -45,6 +45,7 @@ MEASURED_FIELDS = frozenset(
         "peak_memory_mb",
         "preemptions",
         "profiled_alone",
+        "ran_on",  # past a verdict that had to wait for other trials
         "tokens_per_second",
         "training_seconds",
         "training_tokens_per_second",

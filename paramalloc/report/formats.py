@@ -44,7 +44,9 @@ def ratio(value: float | None) -> str:
 
 
 def millions(tokens: float) -> str:
-    """Token counts as the sweep's own sentences have them: `0.16M`, `1.75M`, `50.0M`."""
+    """Token counts, in millions where they are many: `4,096`, `0.16M`, `1.75M`, `50.0M`."""
+    if tokens < 1e5:
+        return whole(tokens)
     return f"{tokens / 1e6:.2f}M" if tokens < 1e7 else f"{significant(tokens / 1e6, 3)}M"
 
 

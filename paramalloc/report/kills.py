@@ -1,4 +1,4 @@
-"""What the kill rule did: for each kill its curve against the baseline's, what it spared, and how an audit went.
+"""What the stopping rule did: for each kill its curve against the baseline's, what it spared, and how an audit went.
 
 Always holds: the numbers are those of decisions.jsonl and COST_SUMMARY.json; a baseline's curve that is not there any
 more leaves a kill without a curve, not without a line.
@@ -28,7 +28,9 @@ class KilledTrial:
     """One kill. `row` is its line of decisions.jsonl; `gaps` are (tokens, PPL above the baseline) up to it.
 
     saved_tokens, saved_usd: what running on to the budget would have cost; None where it is not known.
-    audit: the `audit` line of the trial, where it was run on.
+    audit: the `audit` line of the trial, where it was run again to its end.
+    ran_on: how far it had come, and its score there if that was its end, when what it lost against was known.
+    baseline_end: what its baseline scored at its end, as far as it had one.
     """
 
     trial: str
@@ -38,27 +40,33 @@ class KilledTrial:
     saved_tokens: int | None
     saved_usd: float | None
     audit: Json | None
+    ran_on: Json | None
+    baseline_end: float | None
 
 
 def killed_trials(results: SweepResults) -> list[KilledTrial]:
     """Every kill by a rule, in the order they were decided."""
     trials = {(trial.stage, trial.name): trial for trial in results.trials}
     audits = {(row["of_stage"], row["trial"]): row for row in results.decisions if row["decision"] == AUDIT}
-    return [
-        KilledTrial(
-            trial=row["trial"],
-            variant=row["variant"],
-            row=row,
-            gaps=_gaps(
-                trials.get((row["stage"], row["trial"])), trials.get((row["stage"], row.get("baseline") or ""))
-            ),
-            saved_tokens=_saved(results, row, "tokens_not_trained"),
-            saved_usd=_saved(results, row, "usd"),
-            audit=audits.get((row["stage"], row["trial"])),
-        )
-        for row in results.decisions
-        if row["decision"] == KILL
-    ]
+    found = []
+    for row in results.decisions:
+        if row["decision"] == KILL:
+            name = (row["stage"], row["trial"])
+            trial, baseline = trials.get(name), trials.get((row["stage"], row.get("baseline") or ""))
+            found.append(
+                KilledTrial(
+                    trial=row["trial"],
+                    variant=row["variant"],
+                    row=row,
+                    gaps=_gaps(trial, baseline),
+                    saved_tokens=_saved(results, row, "tokens_not_trained"),
+                    saved_usd=_saved(results, row, "usd"),
+                    audit=audits.get(name),
+                    ran_on=trial.metrics.get("ran_on") if trial else None,
+                    baseline_end=baseline.metrics.get(JUDGED_BY) if baseline else None,
+                )
+            )
+    return found
 
 
 def draw_kills(killed: Sequence[KilledTrial], looks: dict[str, Look]) -> Figure | None:

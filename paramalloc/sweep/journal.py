@@ -118,6 +118,11 @@ class Journal:
             cost_usd=usd_of_trial(rows, name, self.cost.fixed_usd_per_hour),
         )
 
+    def last_end(self, stage: str, trial: str) -> Row | None:
+        """The newest `trial_end` of a trial, of whichever session."""
+        ends = [row for row in self._diary.of_trial((stage, trial)) if row["event"] == "trial_end"]
+        return ends[-1] if ends else None
+
     def preemptions(self) -> int:
         """How often trials lost their worker, or were called back from a machine that had notice, in all sessions."""
         self._diary.rows()
@@ -129,7 +134,7 @@ class Journal:
         closes: dict[str, float] = {}
         for row in self._diary.rows():
             key, session = (row.get("stage", ""), row.get("trial", "")), row.get("session", self.session)
-            closes[session] = row["time"]
+            closes[session] = max(closes.get(session, 0.0), row["time"])
             if row["event"] == "trial_start":
                 found[key] = OpenAttempt(session, row["node"], row["time"], row["time"], 0)
             elif row["event"] == TRIAL_RESUMED and key in found:

@@ -2,7 +2,8 @@
 
 Always holds: what a stage has decided can be rebuilt from its files alone, so a driver that was killed carries on
 with the same stopping rule it had; history.jsonl has one line per evaluation, never doubled; a verdict is a function
-of the curves, so a trial that ran past the point where it lost is recorded as it stood at that point.
+of the curves, so a trial that ran past the point where it lost is recorded as it stood at that point, and what it did
+beyond is kept apart, as `ran_on`, for the bill and the report.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
 from paramalloc.plan import Plan
-from paramalloc.results import DIVERGED, FAILED, FINISHED, KILLED, ResultsFolder
+from paramalloc.report.formats import millions
+from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder
 from paramalloc.storage.checkpoints import open_checkpoints
 from paramalloc.storage.objects import StorageError
 from paramalloc.sweep.journal import TRIAL_LOST, TRIAL_PREEMPTED, TRIAL_RESUMED, Journal
@@ -21,7 +23,7 @@ from paramalloc.sweep.rules.stopping import StoppingRule
 from paramalloc.sweep.trials.attempts import INTERRUPTED, MAX_DEATHS, Attempts
 from paramalloc.sweep.trials.metrics import trial_metrics
 from paramalloc.sweep.trials.settings import outcome_of, trial_settings
-from paramalloc.sweep.trials.state import RUNNING, WAITING, TrialState, millions
+from paramalloc.sweep.trials.state import RUNNING, WAITING, TrialState
 from paramalloc.sweep.trials.tasks import TrialTask, baseline_of
 from paramalloc.sweep.trials.work import SweepData
 from paramalloc.sweep.verdicts import Verdicts
@@ -256,19 +258,35 @@ class StageRecorder:
         return kill is not None
 
     def _close_killed(self, trial: TrialState, kill: Kill) -> None:
+        ran_on = self._ran_on(trial, kill)
         self._rewrite_history(trial, [row for row in trial.rows if row["tokens"] <= kill.tokens])
+        if trial.status == FINISHED:
+            trial.attempts.bill_again(KILLED)  # what was billed as useful was not
         trial.finished = None
-        if trial.status == FINISHED and trial.node:
-            trial.attempts.bill_again(trial.node, KILLED)  # what was billed as useful was not
-        self._close(trial, KILLED)
+        self._close(trial, KILLED, ran_on=ran_on)
+        if ran_on:
+            known = "its end" if ran_on[JUDGED_BY] else f"{millions(ran_on['tokens'])} tokens"
+            text = f"{trial.task.name} had been trained to {known} by then"
+            self._tell(trial, "trial_ran_on", text, tokens=ran_on["tokens"])
 
-    def _close(self, trial: TrialState, status: str, tokens: int | None = None) -> None:
+    def _ran_on(self, trial: TrialState, kill: Kill) -> dict[str, Any] | None:
+        """How far a trial came past the point where it lost, and its score there if it had ended."""
+        ended: dict[str, Any] = (trial.finished or {}).get("scores", {})
+        if trial.status == FINISHED:
+            ended = read_json(trial.folder.metrics)
+        tokens = max(trial.tokens, ended.get("tokens", 0))
+        return {"tokens": tokens, JUDGED_BY: ended.get(JUDGED_BY)} if ended or tokens > kill.tokens else None
+
+    def _close(
+        self, trial: TrialState, status: str, tokens: int | None = None, ran_on: dict[str, Any] | None = None
+    ) -> None:
         trial.attempts.end(status)
         trial.attempts.settle()
         trial.status = status
         trained = trial.tokens if tokens is None else tokens
-        self.journal.tokens[trial.task.stage, trial.task.name] = trained
-        outcome = outcome_of(trial, status, trained, self.journal.spent(trial.task.stage, trial.task.name))
+        self.journal.tokens[trial.task.stage, trial.task.name] = ran_on["tokens"] if ran_on else trained
+        spent = self.journal.spent(trial.task.stage, trial.task.name)
+        outcome = outcome_of(trial, status, trained, spent, ran_on)
         planned = self.plan[trial.task.variant]
         metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
         write_json(trial.folder.metrics, metrics)
@@ -298,7 +316,8 @@ class StageRecorder:
             trial.rows = read_jsonl(trial.folder.history)
             metrics = read_json(trial.folder.metrics) if trial.folder.metrics.exists() else {}
             if not metrics.get("same_run_as"):  # or its tokens would count twice, and cost half
-                self.journal.tokens[trial.task.stage, trial.task.name] = trial.tokens
+                ran_on = metrics.get("ran_on")
+                self.journal.tokens[trial.task.stage, trial.task.name] = ran_on["tokens"] if ran_on else trial.tokens
             if metrics:
                 if metrics["status"] == FAILED and self.retry_failed:
                     continue

@@ -9,13 +9,13 @@ import math
 from typing import Any
 
 from paramalloc.files import append_jsonl, read_jsonl
+from paramalloc.report.formats import millions
 from paramalloc.results import JUDGED_BY
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.rules.asha import RungKill
 from paramalloc.sweep.rules.kill_rule import Kill, KillRule
 from paramalloc.sweep.rules.stopping import StoppingRule
 from paramalloc.sweep.runbook.decisions import KILL, Row
-from paramalloc.sweep.trials.state import millions
 from paramalloc.sweep.trials.tasks import TrialTask
 
 

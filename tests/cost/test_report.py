@@ -98,7 +98,7 @@ def test_savings_projection_and_prices_are_told(results: Path, capsys: pytest.Ca
     assert shown[2:6] == [
         "saved by spot instances: $2.25 ($0.75 for what costs $3.00 on demand)",
         "saved by first hours that AWS waived: $0.25",
-        "saved by the kill rule: $2.00 (it stopped emb25)",
+        "saved by stopping losers early: $2.00 (emb25)",
         "projected to the end: $2.00 ($1.50 for 2.0M tokens to go)",  # where first hours are not free
     ]
     assert [line[:40] for line in shown if "warning" in line] == ["warning: node n1: its price is stale, no"]

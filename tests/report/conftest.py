@@ -210,6 +210,7 @@ class Sweep:
                 **{key: planned[key] for key in ("total_params", "params", "embedding_share", "glu_expansion")},
                 "learning_rate": learning_rate,
                 "tokens": tokens,
+                "ran_on": None,
                 "train_flops": planned["flops_per_token"] * tokens,
                 "epochs_over_corpus": tokens / planned["train_tokens"],
                 "train_loss": rows[-1]["train_loss"] if rows else None,

@@ -17,12 +17,13 @@ from paramalloc.report.figures.pareto import front
 from paramalloc.report.figures.style import style
 from paramalloc.report.formats import DASH
 from paramalloc.report.kills import killed_trials
-from paramalloc.report.load import load_results
+from paramalloc.report.load import Trial, load_results
 from paramalloc.report.sections.budgets import at_equal_budgets, budgets_section, finalist_runs
 from paramalloc.report.sections.discussion import discussion
 from paramalloc.report.sections.kills import kills_section
+from paramalloc.report.sections.setting import best_setting
 from paramalloc.report.variants import variant_results
-from paramalloc.results import AUDIT, FINALISTS, RANKING
+from paramalloc.results import AUDIT, FINALISTS, JUDGED_BY, RANKING
 
 
 def test_at_equal_flops_the_cheaper_model_is_read_at_more_tokens(embed_sweep: Any) -> None:
@@ -109,8 +110,29 @@ def test_a_kill_is_told_with_its_curve_margin_and_savings(killed: Any) -> None:
     row = table.splitlines()[-1].strip("| ").split(" | ")
     assert row == ["emb25", "1.75M tokens", "304.2", "4.25 PPL", "0.5 PPL", "1.00M", "3.25M", "$0.12", DASH]
     assert "1 kill spared 3.25M tokens, 32.5% of what its trials were to train." in note  # of two runs of 5M
-    assert "whether a kill was right is not known" in note
+    assert "No killed trial was trained to its end, so whether its kill was right is not known." in note
     assert note.endswith("on the slice of dev, at equal tokens.")
+
+
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        (None, "emb25 to 2.50M tokens, which spares nothing; the record of each stops where it lost. No killed"),
+        (
+            330.0,
+            "its end, which spares nothing; the record of each stops where it lost. emb25 ended at 330.0 PPL on all",
+        ),
+    ],
+)
+def test_a_verdict_that_came_late_is_told_with_how_far_the_trial_had_come(
+    killed: Any, score: float | None, said: str
+) -> None:
+    path = killed.folder.trial(RANKING, "emb25").metrics
+    write_json(path, read_json(path) | {"ran_on": {"tokens": 2_500_000, JUDGED_BY: score}})
+    _, _, note, _ = kills_section(load_results(killed.folder), "")
+    assert said in note
+    assert ("is not known" in note) == (score is None)
+    assert (" of dev, its baseline at 300.0." in note) == (score is not None)
 
 
 @pytest.mark.parametrize(("right", "word"), [(True, "right"), (False, "**wrong**"), (None, "within noise")])
@@ -164,6 +186,25 @@ def test_effects_are_those_of_the_verdict(embed_sweep: Any) -> None:
     assert list(point.get_xdata()) == [100 * item["improvement"]]
 
 
+def test_a_lower_mean_that_does_not_win_is_told_beside_the_best_setting(
+    new_sweep: Callable[..., Any], shares: list[dict[str, Any]]
+) -> None:
+    sweep = new_sweep(shares[:2], finalists={"seeds": [0]})
+    sweep.begin()
+    sweep.trial(FINALISTS, "emb35", final_ppl=70.0)
+    sweep.trial(FINALISTS, "emb25", final_ppl=69.0)
+    sweep.decide()
+    results = load_results(sweep.folder)
+    _, bullets = best_setting(results, variant_results(results))
+    assert "**emb35 (baseline)**" in bullets
+    assert "emb25 has a lower mean, 69.00 on dev; the verdict above says why that is not enough" in bullets
+
+
+def _slower(run: Trial) -> Trial:
+    """The run with twice the latency of the fastest finalist."""
+    return replace(run, metrics=run.metrics | {"latency_ms": {"128": {"p50": 26.0, "p95": 27.0, "p99": 28.0}}})
+
+
 def test_the_discussion_says_what_seeds_can_tell_and_waits_for_the_verdict(embed_sweep: Any, killed: Any) -> None:
     results = load_results(embed_sweep.folder)
     text = "\n".join(discussion(results, variant_results(results)))
@@ -181,5 +222,13 @@ def test_the_discussion_says_what_seeds_can_tell_and_waits_for_the_verdict(embed
     dear = replace(results, plan=plan)
     text = "\n".join(discussion(dear, variant_results(dear)))
     assert "There emb35 is read before the learning rate had decayed, which favours emb25." in text
+    assert "The finalists are as fast as each other within 5%: " in text
+    slow = [
+        replace(variant, finals=tuple(_slower(run) for run in variant.finals)) if variant.is_baseline else variant
+        for variant in variant_results(dear)
+    ]
+    assert "Of the finalists emb25 is the fastest, with 13.0 ms for 128 tokens against the 26" in "\n".join(
+        discussion(dear, slow)
+    )
     unfinished = load_results(killed.folder)
     assert discussion(unfinished, variant_results(unfinished)) == []

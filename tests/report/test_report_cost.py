@@ -51,7 +51,7 @@ def test_lines_of_uses_and_variants_are_those_of_the_summary(embed_report: Resul
     ):
         printed = {name: cells[0] for name, cells in table(text, head).items()}
         assert printed == {name.replace("_", " "): f"${line['usd']:,.2f}" for name, line in lines}
-    assert "- Saved by the kill rule: unknown (it stopped emb45)" in text  # this summary was given no token budgets
+    assert "- Saved by stopping losers early: unknown (emb45)" in text  # this summary was given no token budgets
     assert "market" not in text
     assert text.endswith("GALLERY")
 

@@ -52,7 +52,8 @@ def test_the_spread_sets_the_digits_of_its_mean(mean: float | None, sd: float | 
 
 
 def test_units_and_lists() -> None:
-    assert [millions(160_000), millions(1_750_000), millions(50_003_968)] == ["0.16M", "1.75M", "50.0M"]
+    counts = (0, 4_096, 160_000, 1_750_000, 50_003_968)
+    assert [millions(count) for count in counts] == ["0", "4,096", "0.16M", "1.75M", "50.0M"]
     assert [compact(250_112), compact(9_995_700), compact(None)] == ["250k", "10.0M", DASH]
     assert [usd(1234.5), usd(None), hours(3723.4)] == ["$1,234.50", DASH, "1:02:03"]
     assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.played_trials import row
 from paramalloc.files import append_jsonl, read_jsonl
-from paramalloc.results import RANKING
+from paramalloc.results import JUDGED_BY, RANKING
 from paramalloc.sweep.trials.attempts import MAX_DEATHS
 from tests.sweep.played import FAILED, POINTS, PlayedSweep, play
 
@@ -20,7 +20,10 @@ def test_a_trial_that_loses_is_told_to_stop_and_closed_where_it_lost(sweep: Play
     assert sweep.metrics("wide")["status"] == "killed"
     assert sweep.metrics("wide")["tokens"] == 6_000
     assert sweep.history("wide") == [2_000, 4_000, 6_000]
-    assert sweep.said == ["wide killed at 0.01M tokens: 6.0 above base for 0.00M tokens"]
+    assert sweep.said == [
+        "wide killed at 6,000 tokens: 6.0 above base for 4,000 tokens",
+        "wide had been trained to 12,000 tokens by then",  # as it does not listen
+    ]
 
 
 def test_a_finished_trial_is_still_killed_when_the_baseline_shows_that_it_had_lost(sweep: PlayedSweep) -> None:
@@ -35,6 +38,23 @@ def test_a_finished_trial_is_still_killed_when_the_baseline_shows_that_it_had_lo
     assert sweep.metrics("wide")["status"] == "killed"
     assert sweep.metrics("wide")["dev_ppl"] is None
     assert sweep.history("wide") == [2_000, 4_000, 6_000]
+    assert sweep.metrics("wide")["ran_on"] == {"tokens": 12_000, JUDGED_BY: 9.0}
+    assert sweep.said[-1] == "wide had been trained to its end by then"
+
+
+def test_a_trial_that_trained_past_the_point_where_it_lost_is_cut_there_and_says_how_far_it_came(
+    sweep: PlayedSweep,
+) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0, range(2_000, 12_000, 2_000))
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    sweep.recorder.ended("wide")
+    assert sweep.metrics("wide")["tokens"] == 6_000
+    assert sweep.metrics("wide")["ran_on"] == {"tokens": 10_000, JUDGED_BY: None}
+    assert sweep.said[-1] == "wide had been trained to 10,000 tokens by then"
+    sweep.finish("base")
+    assert sweep.metrics("base")["ran_on"] is None
 
 
 def test_a_restarted_trial_rewinds_its_history_to_its_checkpoint_and_doubles_nothing(sweep: PlayedSweep) -> None:
@@ -47,7 +67,7 @@ def test_a_restarted_trial_rewinds_its_history_to_its_checkpoint_and_doubles_not
     sweep.finish("base")
     assert sweep.history("base") == list(POINTS)
     assert sweep.metrics("base")["preemptions"] == 0  # the driver stopped it, no machine was lost
-    assert any("carries on at 0.00M" in text for text in sweep.said)
+    assert any("carries on at 4,000 tokens" in text for text in sweep.said)
 
 
 def test_rows_that_a_dead_driver_never_wrote_come_back_with_the_checkpoint(sweep: PlayedSweep) -> None:
@@ -148,7 +168,7 @@ def test_a_worker_that_dies_again_and_again_without_progress_is_a_failure(sweep:
         sweep.recorder.lost("wide", "out of memory", set())
     assert sweep.metrics("wide")["status"] == "failed"
     assert sweep.metrics("wide")["device"] is None
-    assert "died 5 times at 0.00M tokens" in sweep.folder.trial(RANKING, "wide").error.read_text()
+    assert "died 5 times at 0 tokens" in sweep.folder.trial(RANKING, "wide").error.read_text()
 
 
 def test_lost_machines_and_deaths_with_progress_between_them_never_make_a_failure(sweep: PlayedSweep) -> None:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from benchmarks.played_trials import row
 from cost.ledger import heartbeat
+from paramalloc.results import RANKING
+from paramalloc.sweep.outlook import Outlook
 from tests.sweep.played import PlayedSweep, play
+
+
+def bill_of(sweep: PlayedSweep, trial: str) -> dict[str, Any]:
+    (line,) = [line for line in sweep.journal.cost_summary()["by_trial"] if line["trial"] == trial]
+    return dict(line)
+
+
+def savings_of(sweep: PlayedSweep) -> dict[str, int]:
+    """The tokens that each killed trial of 12,000 is said to have spared."""
+    sweep.journal.look_ahead = lambda: Outlook(budget_tokens={(RANKING, name): 12_000 for name in ("base", "wide")})
+    lines = sweep.journal.cost_summary()["savings"]["kill_rule_against_running_on"]["by_trial"]
+    return {line["trial"]: line["tokens_not_trained"] for line in lines}
 
 
 def test_a_notice_costs_nothing_and_a_lost_worker_what_came_after_the_state_that_was_kept(sweep: PlayedSweep) -> None:
@@ -47,15 +63,36 @@ def test_what_a_dead_driver_left_open_is_billed_as_lost_from_the_state_that_was_
     assert end["lost_seconds"] == pytest.approx(ended - began - 2)  # 2,000 tokens at a thousand per second were kept
 
 
-def test_what_was_billed_as_useful_is_billed_as_killed_after_a_late_verdict(sweep: PlayedSweep) -> None:
+@pytest.mark.parametrize("new_driver", ["never", "before the verdict", "after the verdict"])
+def test_a_verdict_after_the_end_makes_useful_work_killed_work_and_saves_nothing(
+    sweep: PlayedSweep, new_driver: str
+) -> None:
     sweep.begin("wide")
     play(sweep, "wide", 16.0)
     sweep.finish("wide")
+    useful = bill_of(sweep, "wide")
+    assert set(useful["by_use"]) == {"useful"}
+    if new_driver == "before the verdict":
+        sweep.again()
     sweep.begin("base")
     play(sweep, "base", 10.0)
-    (line,) = [line for line in sweep.journal.cost_summary()["by_trial"] if line["trial"] == "wide"]
-    assert line["status"] == "killed"
-    assert set(line["by_use"]) == {"killed_by_rule"}
+    if new_driver == "after the verdict":
+        sweep.again()
+    killed = bill_of(sweep, "wide")
+    assert (killed["status"], set(killed["by_use"])) == ("killed", {"killed_by_rule"})
+    assert (killed["tokens"], killed["node_seconds"]) == (12_000, useful["node_seconds"])
+    assert savings_of(sweep) == {"wide": 0}
+
+
+def test_a_verdict_on_a_trial_that_still_ran_saves_only_what_it_had_not_trained_by_then(sweep: PlayedSweep) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0, range(2_000, 12_000, 2_000))
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    sweep.recorder.ended("wide")
+    assert savings_of(sweep) == {"wide": 2_000}
+    sweep.again()
+    assert savings_of(sweep) == {"wide": 2_000}
 
 
 def test_an_attempt_that_an_earlier_driver_ended_in_order_is_not_billed_again(sweep: PlayedSweep) -> None:

@@ -77,7 +77,7 @@ def test_the_worse_are_stopped_at_a_rung_once_it_is_sure_and_the_baseline_never(
     row = next(row for row in read_jsonl(asha.folder.decisions) if row["decision"] == "kill")
     assert (row["stage"], row["trial"], row["tokens"]) == ("ranking", "slow", 2_000)
     assert (row["rung_tokens"], row["places"], row["field"]) == (1_334, 3, 7)
-    assert row["text"] == "slow killed at 0.00M tokens: not among the best 3 of 7 trials at the rung of 0.00M"
+    assert row["text"] == "slow killed at 2,000 tokens: not among the best 3 of 7 trials at the rung of 1,334"
 
 
 def test_a_new_driver_stops_the_same_trials_at_the_same_places(asha: PlayedSweep) -> None:

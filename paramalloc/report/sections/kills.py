@@ -1,15 +1,16 @@
 """The report's section on kills: each with its margin, what it spared, and whether an audit bore it out.
 
-Always holds: nothing is said of a kill's rightness but by an audit, a killed trial that was trained again to its end.
+Always holds: nothing is said of a kill's rightness but by an audit, a killed trial that was trained again to its end;
+of one that had ended before its verdict came, both scores are given and nothing is concluded.
 """
 
 from __future__ import annotations
 
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import DASH, count_of, millions, percent, sentence, significant, usd
+from paramalloc.report.formats import DASH, count_of, listed, millions, percent, sentence, significant, usd
 from paramalloc.report.kills import KilledTrial, killed_trials
 from paramalloc.report.load import SweepResults, Trial
-from paramalloc.results import AUDIT
+from paramalloc.results import AUDIT, JUDGED_BY
 
 _HEADS = [
     "trial", "killed at", "dev PPL", "above the baseline", "margin", "for tokens", "tokens saved", "USD saved",
@@ -58,10 +59,39 @@ def _note(results: SweepResults, killed: list[KilledTrial]) -> str:
     for trial in results.trials:
         if trial.stage == AUDIT:
             said.append(f"The audit trained {millions(trial.tokens)} tokens{_cost(results, trial)} to check one.")
+    said += _late(killed)
     audits = [sentence(kill.audit["text"]) for kill in killed if kill.audit]
-    said += audits or ["No killed trial was trained again to its end, so whether a kill was right is not known."]
+    said += audits or _unknown(killed)
     scored = "Perplexities in the table are on the slice of dev, at equal tokens"
     return " ".join([*said, f"{scored}; an audit's are on all of dev." if audits else f"{scored}."])
+
+
+def _unknown(killed: list[KilledTrial]) -> list[str]:
+    """That nobody saw where those would have ended that were stopped before."""
+    stopped = [kill for kill in killed if not (kill.ran_on and kill.ran_on[JUDGED_BY])]
+    if not stopped:
+        return []
+    who = "killed trial" if len(stopped) == len(killed) else "other killed trial"
+    return [f"No {who} was trained to its end, so whether its kill was right is not known."]
+
+
+def _late(killed: list[KilledTrial]) -> list[str]:
+    """Of trials that trained past the point where they lost, as what they lost against came later."""
+    late = {kill.trial: kill.ran_on for kill in killed if kill.ran_on}
+    if not late:
+        return []
+    ends = {name: "its end" if of[JUDGED_BY] else f"{millions(of['tokens'])} tokens" for name, of in late.items()}
+    reached = listed([f"{name} to {end}" for name, end in ends.items()])
+    they = "it" if len(late) == 1 else "they"
+    said = [
+        f"What {listed([*late])} lost against came late: by then {they} had trained on, {reached}, which "
+        "spares nothing; the record of each stops where it lost."
+    ]
+    for kill in killed:
+        if kill.ran_on and kill.ran_on[JUDGED_BY]:
+            against = f", its baseline at {significant(kill.baseline_end)}" if kill.baseline_end else ""
+            said.append(f"{kill.trial} ended at {significant(kill.ran_on[JUDGED_BY])} PPL on all of dev{against}.")
+    return said
 
 
 def _cost(results: SweepResults, trial: Trial) -> str:

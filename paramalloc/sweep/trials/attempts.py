@@ -123,9 +123,11 @@ class Attempts:
             for death in self._deaths
         )
 
-    def bill_again(self, node: str, status: str) -> None:
-        """A verdict that came late: what had finished on `node` was for nothing."""
-        self._bill(ledger.trial_end, None, node=node, status=status)
+    def bill_again(self, status: str) -> None:
+        """A verdict that came late: what had finished, maybe under an earlier driver, was for nothing."""
+        end = self.journal.last_end(self.task.stage, self.task.name)
+        if end:  # else the run was taken over from another stage
+            self._bill(ledger.trial_end, end["time"], session=end["session"], node=end["node"], status=status)
 
     def _take_up_earlier(self, status: str) -> None:
         if self.earlier:

@@ -35,7 +35,11 @@ _PROFILE = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: `status` finished, killed, diverged or failed, with what it had measured by then."""
+    """How a trial ended: `status` finished, killed, diverged or failed, with what it had measured by then.
+
+    `ran_on`: of one that was killed at `tokens` after it had trained on: how far it came (`tokens`), and what it
+    scored on all of dev (`dev_ppl_per_baseline_token`), null unless it had come to its end.
+    """
 
     status: str
     tokens: int
@@ -47,6 +51,7 @@ class Outcome:
     lost_seconds: float | None
     preemptions: int
     cost_usd: float | None
+    ran_on: dict[str, Any] | None = None
 
 
 def trial_metrics(
@@ -90,6 +95,7 @@ def trial_metrics(
         "glu_expansion": shape.glu_expansion,
         "learning_rate": task.run.learning_rate,
         "tokens": outcome.tokens,
+        "ran_on": outcome.ran_on,
         "train_flops": flops_per_token(shape) * outcome.tokens,
         "epochs_over_corpus": outcome.tokens / len(tokens.train),
         "train_loss": last.get("train_loss"),

@@ -35,7 +35,9 @@ def trial_settings(
     return plan[task.variant].variant.model_dump(mode="json") | {"run": run}
 
 
-def outcome_of(trial: TrialState, status: str, tokens: int, spent: Spent) -> Outcome:
+def outcome_of(
+    trial: TrialState, status: str, tokens: int, spent: Spent, ran_on: dict[str, Any] | None = None
+) -> Outcome:
     """How a trial ended, from what the driver knows of it and what its attempts took."""
     device = trial.started or _ran_on(trial.folder)
     return Outcome(
@@ -49,6 +51,7 @@ def outcome_of(trial: TrialState, status: str, tokens: int, spent: Spent) -> Out
         lost_seconds=spent.lost_seconds,
         preemptions=spent.preemptions,
         cost_usd=spent.cost_usd,
+        ran_on=ran_on,
     )
 
 

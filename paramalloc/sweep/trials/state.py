@@ -48,7 +48,3 @@ class TrialState:
         """Training speed since the trial's first step, None before its first evaluation."""
         seconds = self.rows[-1]["training_seconds"] if self.rows else 0.0
         return self.tokens / seconds if seconds else None
-
-
-def millions(tokens: int) -> str:
-    return f"{tokens / 1e6:.2f}M"
