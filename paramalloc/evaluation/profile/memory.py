@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import torch
 
 from paramalloc.allocation import Shape
 from paramalloc.config import TrainingConfig
+from paramalloc.evaluation.profile.child import child_command, child_environment
 from paramalloc.evaluation.profile.rehearsal import rehearsal
 from paramalloc.numerics import Numerics
 from paramalloc.training.run import TrainingRun
@@ -78,10 +78,10 @@ def step_memory_mb(runs: Mapping[str, TrainingRun], numerics: Numerics) -> dict[
     if numerics.device.type == "cuda":
         return {name: _step_mb(run, numerics) for name, run in runs.items()}
     child = subprocess.run(
-        [sys.executable, "-c", _CHILD],
+        child_command(_CHILD),
         input=pickle.dumps((runs, numerics, torch.get_num_threads())),
         capture_output=True,
-        env=os.environ | _GIVE_BACK | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env=child_environment() | _GIVE_BACK,
     )
     if child.returncode > 0:
         raise RuntimeError(f"measuring memory failed: {child.stderr.decode(errors='replace')}")

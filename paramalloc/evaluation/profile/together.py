@@ -7,7 +7,6 @@ over the same seconds; compiling is left out, as it takes longer than the measur
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from paramalloc.evaluation.profile.child import child_command, child_environment
 from paramalloc.evaluation.profile.latency import synchronize
 from paramalloc.evaluation.profile.rehearsal import rehearsal
 from paramalloc.numerics import Numerics
@@ -66,11 +66,11 @@ class _Child:
 
     def __init__(self, setting: bytes) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD],
+            child_command(_CHILD),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env=child_environment(),
         )
         self._say(setting)
 

@@ -62,6 +62,15 @@ class Overseer(Protocol):
         """The job's worker is gone, and another is started."""
 
 
+@dataclass
+class Asked:
+    """A job that is not over, and whose it is."""
+
+    name: str
+    job: Shared[Job]
+    overseer: Overseer
+
+
 def brief(error: BaseException) -> str:
     """An error's first line, and from Ray's long accounts of a dead worker the sentence that says why."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -26,18 +26,15 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import BasicVariantGenerator
 
-from paramalloc.sweep.machines.jobs import Job, Overseer, Shared, brief
+from paramalloc.sweep.machines.jobs import Asked, brief
 
 IDLE_SECONDS = 60.0
 
 
 @dataclass
-class Given:
-    """A job that is not over, whose it is, and as what Tune knows it. `lost`: its worker was, and it starts again."""
+class Given(Asked):
+    """What Tune knows of it as `trial`. `lost`: its worker was, and it starts again."""
 
-    name: str
-    job: Shared[Job]
-    overseer: Overseer
     trial: Trial
     lost: bool = False
 

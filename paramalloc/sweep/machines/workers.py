@@ -11,7 +11,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
@@ -20,21 +19,12 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
-from paramalloc.sweep.machines.jobs import Job, Overseer, Shared
+from paramalloc.sweep.machines.jobs import Asked, Job, Overseer, Shared
 from paramalloc.sweep.machines.tune_loop import Given, IdleWorkers, TuneLoop, kill_worker
 
 _DISMISSAL_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 _TRAINABLE = "paramalloc"
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """A job that Tune does not know, and whose it is."""
-
-    name: str
-    job: Shared[Job]
-    overseer: Overseer
 
 
 class Workers:
@@ -49,7 +39,7 @@ class Workers:
         self.cpus, self.gpus = cpus, gpus
         self._size = tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
         self._given: dict[str, Given] = {}  # by the id of Tune's trial
-        self._waiting: list[_Waiting] = []  # spare jobs, which Tune does not know of yet
+        self._waiting: list[Asked] = []  # spare jobs, which Tune does not know of yet
         self._spare_overseers: list[Overseer] = []
         self._next_look = 0.0
         self._idle = IdleWorkers()
@@ -69,7 +59,7 @@ class Workers:
             self._spare_overseers.append(overseer)
         elif not spare and overseer in self._spare_overseers:
             self._spare_overseers.remove(overseer)
-        self._waiting += [_Waiting(name, Shared(job), overseer) for name, job in jobs.items()]
+        self._waiting += [Asked(name, Shared(job), overseer) for name, job in jobs.items()]
         self._start_needed()
 
     def has_jobs_of(self, overseer: Overseer) -> bool:
@@ -94,7 +84,7 @@ class Workers:
             if lost_spare or given.trial.is_finished():
                 del self._given[trial_id]
                 if given.trial.status == Trial.ERROR:  # also where Tune gives up, as between two jobs of a worker
-                    self._waiting.append(_Waiting(given.name, given.job, given.overseer))
+                    self._waiting.append(Asked(given.name, given.job, given.overseer))
         self._start_needed()
 
     def kill(self, overseer: Overseer, name: str) -> None:
@@ -126,7 +116,7 @@ class Workers:
         self._loop.cleanup()
         self._scratch.cleanup()
 
-    def _start(self, waiting: _Waiting) -> None:
+    def _start(self, waiting: Asked) -> None:
         """Hand the job to Tune, which asks Ray for a worker where none is idle."""
         self._waiting.remove(waiting)
         trial = Trial(
