@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import starmap
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -24,6 +25,7 @@ MAX_KNOB_DEVIATION = 0.12
 PREFERRED_HEAD_SIZE = 32
 MIN_HEAD_SIZE = 16
 TABLE_COLUMNS = 120
+_LESS_IN_TABLES = "a smaller vocab_size or context_length needs less"
 
 _HEADERS = (
     "variant",
@@ -203,6 +205,8 @@ def _refusal(model: ModelConfig, place: str) -> UserError:
         )
     else:
         knob, advice = _missed_knob(model, nearest), f"the nearest that fits is {_request(model, nearest)}"
+        if _spent(model).layers < 1 or ideal_d_model(model) < MIN_D_MODEL:
+            advice += f"; {_LESS_IN_TABLES}"
         reason = f"but no shape comes within {MAX_KNOB_DEVIATION:.0%} of what is asked: {_arithmetic(model)}"
     if model.n_heads != "auto" and best_sizes(model.model_copy(update={"n_heads": "auto"}), MAX_KNOB_DEVIATION):
         knob, advice = "n_heads", f"`n_heads: auto` fits; with {model.n_heads} heads {advice}"
@@ -216,17 +220,29 @@ def _missed_knob(model: ModelConfig, nearest: Sizes) -> str:
     return "embedding_ratio" if share_off >= expansion_off else "glu_expansion"
 
 
-def _arithmetic(model: ModelConfig) -> str:
-    """What the request amounts to, so that a person sees which term is in the way."""
-    ideal = ideal_d_model(model)
-    d_model = max(1, round(ideal))
+class _Spent(NamedTuple):
+    """What a request amounts to: parameters of all tables and of one layer, and how many layers are left for."""
+
+    tables: int
+    layer: int
+    layers: float
+
+
+def _spent(model: ModelConfig) -> _Spent:
+    d_model = max(1, round(ideal_d_model(model)))
     parts = _shape(model, Sizes(d_model, 1, round(model.glu_expansion * d_model))).params_by_component()
     tables = parts["token_embedding"] + parts["position_embedding"] + parts["head"]
     layer = parts["attention"] + parts["glu"] + parts["norms"]
-    layers = max(0.0, (model.total_params - tables) / layer)
+    return _Spent(tables, layer, max(0.0, (model.total_params - tables) / layer))
+
+
+def _arithmetic(model: ModelConfig) -> str:
+    """What the request amounts to, so that a person sees which term is in the way."""
+    spent = _spent(model)
     return (
-        f"d_model (at least {MIN_D_MODEL}) would be about {ideal:,.1f}, all tables {tables:,} of "
-        f"{model.total_params:,} parameters, which leaves {layers:,.1f} layers (1 to {MAX_LAYERS:,}) of {layer:,}"
+        f"d_model (at least {MIN_D_MODEL}) would be about {ideal_d_model(model):,.1f}, all tables {spent.tables:,} "
+        f"of {model.total_params:,} parameters, which leaves {spent.layers:,.1f} layers (1 to {MAX_LAYERS:,}) of "
+        f"{spent.layer:,}"
     )
 
 
@@ -243,5 +259,4 @@ def _smallest_request(model: ModelConfig) -> str:
     sizes = smallest_sizes(model)
     total = _shape(model, sizes).total_params
     request = _request(model.model_copy(update={"total_params": total}), sizes)
-    advice = "a smaller vocab_size or context_length needs less"
-    return f"the smallest total_params that fits is {total:,}, at {request}; {advice}"
+    return f"the smallest total_params that fits is {total:,}, at {request}; {_LESS_IN_TABLES}"

@@ -29,6 +29,7 @@ from paramalloc.sweep_file import load_sweep
 from paramalloc.training.run import Budget
 
 FIXED_PRICE = "cost.fixed_usd_per_hour"
+COMPARABLE = 2.0  # a model of so many times the FLOPs per token, or as much less, runs at about the same FLOP/s
 BOOT_SECONDS = 360.0  # assumed of a rented machine: a minute of EC2's, and the installation of 2 GB of packages
 
 
@@ -239,23 +240,61 @@ def _stated(cost: CostConfig) -> Speed | None:
     return Speed(said_by, tokens_per_second=cost.tokens_per_second)
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """A finished trial: whose it is, FLOPs per token, and FLOPs per second over all of its time but what was lost."""
+
+    sweep: str
+    flops_per_token: float
+    flops_per_second: float
+
+
 def _measured(plan: Plan, results: Path, own: Path, at_once: int) -> Speed | None:
-    """From trials with the same resources that finished: the sweep's own, else those of its neighbours."""
+    """From trials with the same resources that finished: the sweep's own, else those of its neighbours.
+
+    Of these, models as large as the plan's; where there are none, the nearest, and it is said that this is a guess.
+    """
     others = sorted(path for path in results.iterdir() if path != own) if results.is_dir() else []
     for folders in ([own], others):
-        found = {folder: _speeds(ResultsFolder(folder), plan.config.resources) for folder in folders}
-        speeds = [speed for each in found.values() for speed in each]
-        if speeds:
-            names = ", ".join(folder.name for folder, each in found.items() if each)
-            trials = "one finished trial" if len(speeds) == 1 else f"{len(speeds)} finished trials"
-            together = f"{at_once} trials" if at_once > 1 else "one trial"
-            said_by = f"as measured by {trials} of {names}, {together} at a time"
-            return Speed(said_by, at_once, per_trial=(min(speeds), max(speeds)))
+        trials = [trial for path in folders for trial in _finished(ResultsFolder(path), plan.config.resources)]
+        if trials:
+            return _speed_of(trials, [flops_per_token(item.shape) for item in plan.variants], at_once)
     return None
 
 
-def _speeds(folder: ResultsFolder, resources: ResourcesConfig) -> list[float]:
-    """FLOPs per second of each finished trial over all of its time but what was lost; none of a damaged folder."""
+def _speed_of(trials: Sequence[_Finished], sizes: Sequence[float], at_once: int) -> Speed:
+    """The speed at which models of these sizes (FLOPs per token) will train."""
+    apart = {trial: _times_as_large(trial.flops_per_token, sizes) for trial in trials}
+    nearest = min(apart.values(), key=_factor)
+    used = [trial for trial, times in apart.items() if _factor(times) <= max(_factor(nearest), COMPARABLE)]
+    speeds = [trial.flops_per_second for trial in used]
+    count = "one finished trial" if len(used) == 1 else f"{len(used)} finished trials"
+    names = ", ".join(dict.fromkeys(trial.sweep for trial in used))
+    together = f"{at_once} trials" if at_once > 1 else "one trial"
+    said_by = f"as measured by {count} of {names}, {together} at a time{_caution(nearest)}"
+    return Speed(said_by, at_once, per_trial=(min(speeds), max(speeds)))
+
+
+def _times_as_large(size: float, sizes: Sequence[float]) -> float:
+    """Against the largest of `sizes` if it is larger, the smallest if it is smaller, 1 between them."""
+    return max(1.0, size / max(sizes)) if size > min(sizes) else size / min(sizes)
+
+
+def _factor(times: float) -> float:
+    return max(times, 1 / times)
+
+
+def _caution(times: float) -> str:
+    """What to think of a speed measured on models so many times as large as those it is taken for."""
+    if _factor(times) <= COMPARABLE:
+        return ""
+    size, use, then = ("smaller", "less well", "less") if times < 1 else ("larger", "better", "more")
+    much = f"{_factor(times):.2g} times"
+    return f"; a guess, as those models are {much} {size} and use a machine {use}: it may take far {then}"
+
+
+def _finished(folder: ResultsFolder, resources: ResourcesConfig) -> list[_Finished]:
+    """The finished trials of a sweep with these resources; none of a damaged folder."""
     try:
         if not folder.sweep.exists():
             return []
@@ -263,10 +302,14 @@ def _speeds(folder: ResultsFolder, resources: ResourcesConfig) -> list[float]:
         if config.resources != resources:
             return []
         trials = [trial for stage in (*config.stage_names, FINALISTS) for trial in folder.trials(stage)]
-        finished = [read_json(trial.metrics) for trial in trials if trial.metrics.exists()]
+        ended = [read_json(trial.metrics) for trial in trials if trial.metrics.exists()]
         return [
-            metrics["train_flops"] / (metrics["wall_seconds"] - (metrics["lost_seconds"] or 0.0))
-            for metrics in finished
+            _Finished(
+                folder.root.name,
+                metrics["train_flops"] / metrics["tokens"],
+                metrics["train_flops"] / (metrics["wall_seconds"] - (metrics["lost_seconds"] or 0.0)),
+            )
+            for metrics in ended
             if metrics["status"] == FINISHED and metrics["wall_seconds"]
         ]
     except (UserError, OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,7 @@ from cost.budget import Estimate, Range
 from paramalloc.config import CostConfig
 from paramalloc.forecast import BOOT_SECONDS, FIXED_PRICE, Forecast
 from paramalloc.rental import Rental, on_cluster
+from paramalloc.report.formats import significant
 
 ON_TOP = "what idles or is done twice comes on top"
 
@@ -70,7 +71,7 @@ def _dollars(usd: Range) -> str:
 
 def _span(low_hours: float, high_hours: float) -> str:
     unit, scale = ("hours", 1) if high_hours >= 2 else ("minutes", 60)
-    return f"{low_hours * scale:.1f} to {high_hours * scale:.1f} {unit}"
+    return f"about {significant(low_hours * scale, 2)} to {significant(high_hours * scale, 2)} {unit}"
 
 
 def _print(console: Console, text: str) -> None:

@@ -111,8 +111,8 @@ def make_plan(
     Args:
         winners: those of ranking stages, as far as they are decided; a stage's baseline is taken for the others.
         proposals: those of the search so far.
-    Errors: UserError for a variant that no shape fits, naming its place; in a stage that is built on another's winner
-    such a variant is left out instead, unless all are such.
+    Errors: UserError for variants that no shape fits, naming the place of the first; in a stage that is built on
+    another's winner such a variant is left out instead, unless all are such.
     """
     to_come = max(0, config.search.trials - len(proposals)) if config.search else 0
     config = with_proposals(config, proposals)
@@ -120,19 +120,36 @@ def make_plan(
     known = {stage: name for stage, name in (winners or {}).items() if name in named.get(stage, ())}
     resolved = config.resolve(known)
     stages = []
+    misfits: dict[str, UserError] = {}
     for place, stage in config.places.items():
         plans, left_out = _plan_stage(config, stage, place, resolved[stage.name])
+        if not plans or (left_out and stage.builds_on is None):
+            misfits |= left_out
+            continue
         base, assumed = None, False
         if stage.builds_on is not None:
             assumed = stage.builds_on not in known
             base = resolved[stage.builds_on][0].name if assumed else known[stage.builds_on]
-        stages.append(StagePlan(stage.name, plans, base, assumed, left_out))
+        reasons = {name: str(error) for name, error in left_out.items()}
+        stages.append(StagePlan(stage.name, plans, base, assumed, reasons))
+    if misfits:
+        raise _misfit(misfits)
     return Plan(config, tuple(stages), to_come)
+
+
+def _misfit(misfits: Mapping[str, UserError]) -> UserError:
+    """All variants without a shape in one error: the first with its arithmetic, the others by name."""
+    first, *others = misfits
+    error = misfits[first]
+    if not others:
+        return error
+    return UserError(error.place, error.got, f"{error.allowed}; no shape fits {', '.join(others)} either")
 
 
 def _plan_stage(
     config: SweepConfig, stage: StageConfig, place: str, variants: Sequence[Variant]
-) -> tuple[tuple[VariantPlan, ...], dict[str, str]]:
+) -> tuple[tuple[VariantPlan, ...], dict[str, UserError]]:
+    """The stage's variants that have a shape, and why the others have none."""
     names = [experiment.name for experiment in stage.experiments]
     plans: list[VariantPlan] = []
     left_out: dict[str, UserError] = {}
@@ -140,12 +157,8 @@ def _plan_stage(
         try:
             plans.append(_plan_variant(config, variant, f"{place}experiments[{names.index(variant.name)}]"))
         except UserError as error:
-            if stage.builds_on is None:
-                raise
             left_out[variant.name] = error
-    if not plans:
-        raise next(iter(left_out.values()))
-    return tuple(plans), {name: str(error) for name, error in left_out.items()}
+    return tuple(plans), left_out
 
 
 def _plan_variant(config: SweepConfig, variant: Variant, place: str) -> VariantPlan:

@@ -250,6 +250,9 @@ def test_a_refusal_names_a_request_that_works(knobs: dict[str, float], blamed: s
     assert refusal.value.got.startswith(f"{getattr(model, blamed):,}, ")
     proposal = PROPOSAL.search(refusal.value.allowed)
     assert proposal, refusal.value.allowed
+    # Where tables take too much, that is said: it may be the vocabulary, not the share, that one wants to change.
+    tables_take_it_all = blamed == "total_params" or " leaves 0." in refusal.value.got
+    assert ("a smaller vocab_size or context_length needs less" in refusal.value.allowed) >= tables_take_it_all
     request = {"embedding_ratio": float(proposal["ratio"]), "glu_expansion": float(proposal["expansion"])}
     if total := re.search(r"smallest total_params that fits is ([\d,]+)", refusal.value.allowed):
         request["total_params"] = int(total[1].replace(",", ""))

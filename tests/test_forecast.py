@@ -43,7 +43,8 @@ def earlier(root: Path, plan: Plan, seconds: dict[str, float]) -> None:
     atomic_write(folder.sweep, dump_sweep(plan.config))
     for name, wall in seconds.items():
         flops = flops_per_token(plan[name].shape) * RANKED
-        metrics = {"status": "finished", "train_flops": flops, "wall_seconds": wall + 5.0, "lost_seconds": 5.0}
+        metrics = {"status": "finished", "tokens": RANKED, "train_flops": flops}
+        metrics |= {"wall_seconds": wall + 5.0, "lost_seconds": 5.0}
         write_json(folder.trial(RANKING, name).metrics, metrics)
     write_json(folder.trial(RANKING, "killed").metrics, {"status": "killed", "train_flops": 1, "wall_seconds": 1e9})
 
@@ -85,6 +86,24 @@ def test_measured_speeds_are_those_of_finished_trials_scaled_by_flops_and_trials
     fast = (ranking_work(plan)[0].flops + final_work(plan)[0].flops) / 2 / (2 * speed)
     assert found.estimate.usd == pytest.approx((fast, slow))
     assert "2 finished trials of before, 2 trials at a time" in found.said_by
+
+
+def test_a_speed_is_taken_from_models_as_large_or_called_a_guess(tmp_path: Path) -> None:
+    small = make_plan(make())
+    large = make_plan(make(model={"total_params": 1_000_000, "vocab_size": 2_000, "context_length": 32}))
+    of_small, of_large = ([flops_per_token(item.shape) for item in plan.variants] for plan in (small, large))
+    earlier(tmp_path / "small", small, {"base": 64.0})
+    assert forecast(small, tmp_path, tmp_path / "t").said_by.endswith("trials at a time")
+    said_by = forecast(large, tmp_path, tmp_path / "t").said_by
+    assert f"a guess, as those models are {min(of_large) / of_small[0]:.2g} times smaller" in said_by
+    earlier(tmp_path / "large", large, {"base": 64.0})
+    for name, plan in (("small", small), ("large", large)):
+        said_by = forecast(plan, tmp_path, tmp_path / "t").said_by
+        assert said_by.startswith(f"as measured by one finished trial of {name}, ")
+        assert "guess" not in said_by
+    (tmp_path / "small" / "sweep.yaml").unlink()
+    said_by = forecast(small, tmp_path, tmp_path / "t").said_by
+    assert f"{of_large[0] / max(of_small):.2g} times larger and use a machine better: it may take far more" in said_by
 
 
 def test_the_sweeps_own_results_go_before_those_of_others_and_other_resources_say_nothing(tmp_path: Path) -> None:

@@ -60,8 +60,23 @@ def test_an_impossible_shape_is_named_by_its_experiment() -> None:
     config = check_sweep(
         {"name": "t", "experiments": [{"name": "a"}, {"name": "b", "embedding_ratio": 0.95, "tied": False}]}
     )
-    with pytest.raises(UserError, match=r"^experiments\[1\]"):
+    with pytest.raises(UserError, match=r"^experiments\[1\]") as alone:
         make_plan(config)
+    assert "either" not in str(alone.value)
+
+
+def test_all_variants_that_no_shape_fits_are_named_at_once() -> None:
+    config = check_sweep(
+        {
+            "name": "t",
+            "model": {"total_params": 250_000, "vocab_size": 16_000},
+            "experiments": [{"name": "fits", "vocab_size": 1024, "context_length": 64}, {"name": "a"}, {"name": "b"}],
+        }
+    )
+    with pytest.raises(UserError) as refusal:
+        make_plan(config)
+    assert refusal.value.place.startswith("experiments[1].")
+    assert refusal.value.allowed.endswith("a smaller vocab_size or context_length needs less; no shape fits b either")
 
 
 def test_the_reader_is_warned_of_few_steps_many_epochs_and_a_rule_that_cannot_act() -> None:
