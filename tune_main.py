@@ -58,12 +58,15 @@ def _show_plan(config: SweepConfig, options: argparse.Namespace, console: Consol
     from paramalloc.forecast_text import print_forecast
     from paramalloc.plan import make_plan, measure_corpus
     from paramalloc.plan_table import print_plan
+    from paramalloc.sweep.changes import changes_since
     from paramalloc.sweep.runbook.plan_so_far import plan_so_far
 
     own = _results(config, options)
     plan = make_plan(config) if options.fresh else plan_so_far(config, ResultsFolder(own))
     print_plan(plan, measure_corpus(plan), console)
     print_forecast(make_forecast(plan, own), config.cost, console)
+    if not options.fresh:
+        changes_since(ResultsFolder(own), config)  # what a run would refuse is told after the plan
 
 
 def _results(config: SweepConfig, options: argparse.Namespace) -> Path:

@@ -22,6 +22,9 @@ data: {{corpus: synthetic, synthetic_bytes: 60_000, cache_dir: {cache}}}
 model: {{vocab_size: 300, context_length: 64}}
 experiments: [{{name: a}}, {{name: b, vocab_size: 400}}]
 """
+WIKITEXT_AND_SMALLBENCH = (
+    "--set", "data.corpus=wikitext-2", "--set", "evaluation.metrics=[perplexity, smallbench_accuracy]"
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -86,13 +89,15 @@ def test_without_a_network_it_is_one_line(sweep: Path, tmp_path: Path) -> None:
     )
     nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
     done = subprocess.run(
-        [sys.executable, "-c", code, "prepare", str(sweep), "--set", "data.corpus=wikitext-2"],
+        [sys.executable, "-c", code, "prepare", str(sweep), *WIKITEXT_AND_SMALLBENCH],
         env=os.environ | nobody,
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.stderr.startswith("data.corpus: got Salesforce/wikitext")
+    assert done.stderr.startswith(
+        "data.corpus and evaluation.smallbench.source: got Salesforce/wikitext, nyu-mll/glue"
+    )
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "results").exists()

@@ -12,8 +12,11 @@ import tune_main
 from cluster.teardown import OwnCluster
 from paramalloc.data.source_files import SourceFile, text_file
 from paramalloc.errors import UserError
+from paramalloc.files import atomic_write, write_json
+from paramalloc.results import ResultsFolder
 from paramalloc.storage.lock import sole_driver
 from paramalloc.sweep.stopped import BudgetReachedError, SweepStoppedError
+from paramalloc.sweep_file import dump_sweep, load_sweep
 
 SWEEP = """
 data: {corpus: synthetic, synthetic_bytes: 200_000, cache_dir: CACHE}
@@ -50,6 +53,21 @@ def test_the_plan_is_printed_and_nothing_is_started_or_written(
     assert "estimate: unknown" in said
     assert "~" in said  # the text is not prepared, so its size is an estimate
     assert list(tmp_path.iterdir()) == [sweep]
+
+
+def test_a_change_that_a_run_would_refuse_is_refused_after_the_plan(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ResultsFolder(tmp_path / "results" / "mine")
+    atomic_write(folder.sweep, dump_sweep(load_sweep(sweep)))
+    write_json(folder.plan, {})
+    assert run(sweep, "--plan") == 0
+    capsys.readouterr()
+    assert run(sweep, "--plan", "--set", "ranking.tokens=8_000") == 2
+    said = capsys.readouterr()
+    assert "mine: 2 variants" in said.out
+    assert "ranking.tokens: 5000000 -> 8000" in said.err
+    assert run(sweep, "--plan", "--set", "ranking.tokens=8_000", "--fresh") == 0
 
 
 @pytest.mark.parametrize(

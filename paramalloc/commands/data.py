@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from paramalloc.data.prepare import prepare_all
     from paramalloc.data.progress import bars_on
     from paramalloc.report.figures.token_lengths import NAME, write_token_lengths
-    from paramalloc.sweep.trials.probes import sweep_probes
+    from paramalloc.sweep.trials.probes import require_sources, sweep_probes
     from paramalloc.sweep_file import load_sweep
 
     def say(line: str) -> None:
@@ -44,6 +44,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     require_same_text(config, folder)
     vocab_sizes = dict.fromkeys(variant.model.vocab_size for variant in config.variants)
     corpus = open_corpus(config.data)
+    require_sources(config, corpus, vocab_sizes)
     _, searched = sweep_probes(config, corpus, say)
     token_sets = prepare_all(config.data, vocab_sizes, say, bars_on(console), options.verify, corpus)
     manifest = write_manifest(config, corpus, token_sets, folder, searched)

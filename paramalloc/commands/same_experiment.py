@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from paramalloc.errors import UserError
-from paramalloc.files import read_json
 from paramalloc.results import ResultsFolder
 
 if TYPE_CHECKING:
@@ -22,10 +21,9 @@ _ADVICE = "give --results another folder"
 def require_same_text(config: SweepConfig, folder: ResultsFolder) -> None:
     """Errors: UserError where the results were made with another text than the one the sweep file names now."""
     from paramalloc.data.corpus import open_corpus
+    from paramalloc.sweep import changes
 
-    fingerprint = open_corpus(config.data).fingerprint()
-    if folder.plan.exists() and read_json(folder.plan)["corpus_fingerprint"] != fingerprint:
-        raise UserError(str(folder.root), f"results of another text than '{config.data.corpus}' now holds", _ADVICE)
+    changes.require_same_text(config, folder, open_corpus(config.data).fingerprint(), _ADVICE)
 
 
 def require_same_checks(checks: Sequence[Check], folder: ResultsFolder) -> None:

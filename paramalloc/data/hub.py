@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from paramalloc.data.pinned import PinnedDataset, import_datasets
+from paramalloc.data.pinned import Part, PinnedDataset, import_datasets
 from paramalloc.data.source_files import SourceFile, data_file
 from paramalloc.data.splits import Split
 from paramalloc.errors import UserError
@@ -19,7 +19,7 @@ WIKITEXT = PinnedDataset(
     repository="Salesforce/wikitext",
     revision="b08601e04326c79dfdd32d625aee71d232d685c3",
     place="data.corpus",
-    advice="give the path of a folder or file with text, or data.corpus=synthetic, or run once with a network",
+    advice="give data.corpus the path of a folder or file with text, or take the built-in one, data.corpus=synthetic",
 )
 WIKITEXT_LICENCE = "CC BY-SA 3.0 and GFDL"  # as the data set's card states them
 WIKITEXT_CONFIGS = {"wikitext-2": "wikitext-2-raw-v1", "wikitext-103": "wikitext-103-raw-v1"}
@@ -28,6 +28,11 @@ PUBLISHED_TRAIN_BYTES = {"wikitext-2": 11_061_717, "wikitext-103": 546_500_949}
 HUB_SPLITS: dict[Split, str] = {"train": "train", "dev": "validation", "test": "test"}
 
 _ROWS_AT_ONCE = 1000
+
+
+def wikitext_parts(name: str) -> tuple[Part, ...]:
+    """What is read of `wikitext-2` or `wikitext-103`."""
+    return tuple(Part(WIKITEXT, WIKITEXT_CONFIGS[name], split) for split in HUB_SPLITS.values())
 
 
 def wikitext_rows(name: str, split: Split) -> Iterator[str]:

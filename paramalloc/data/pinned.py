@@ -4,6 +4,7 @@ Always holds: a cached copy of exactly that revision is taken without a look at 
 comes within seconds, with advice; nothing is imported or fetched before `load`, and no telemetry is sent.
 
     PinnedDataset("nyu-mll/glue", "bcdcba79…", "data.corpus", "give a folder").load("rte", "validation")
+    require_parts([Part(WIKITEXT, "wikitext-2-raw-v1", "train"), Part(GLUE, "rte", "validation")])
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,16 +48,17 @@ class PinnedDataset:
     def load(self, config: str, split: str) -> Any:
         """A `datasets.Dataset`. Errors: UserError if it is neither in the cache nor to be had."""
         datasets = import_datasets()
-        cached = self._load_cached(config, split)
+        cached = self.cached(config, split)
         if cached is not None:
             return cached
-        self._require_hub()
+        if problem := _hub_problem(self.repository):
+            raise _unavailable([self], problem)
         try:
             return datasets.load_dataset(self.repository, config, split=split, revision=self.revision)
         except (OSError, ValueError) as error:
-            raise self._unavailable(str(error)) from error
+            raise _unavailable([self], str(error)) from error
 
-    def _load_cached(self, config: str, split: str) -> Any | None:
+    def cached(self, config: str, split: str) -> Any | None:
         """The pinned revision from the cache, without a look at the network: what is pinned never changes."""
         datasets = import_datasets()
         with _offline():
@@ -67,21 +69,49 @@ class PinnedDataset:
         # offline, `datasets` takes the newest copy in its cache and forgets which revision was asked for
         return rows if all(self.revision in file["filename"] for file in rows.cache_files) else None
 
-    def _require_hub(self) -> None:
-        """Ask the Hub for the data set's page once. Errors: UserError when nobody answers within seconds."""
-        import huggingface_hub.constants as hub
 
-        if hub.HF_HUB_OFFLINE:
-            raise self._unavailable("HF_HUB_OFFLINE is set and it is not in the cache")
-        try:
-            urllib.request.urlopen(f"{hub.ENDPOINT}/api/datasets/{self.repository}", timeout=_PROBE_SECONDS).close()
-        except urllib.error.HTTPError:
-            pass  # somebody is there; let `datasets` make of it what it can
-        except OSError as error:
-            raise self._unavailable(f"the Hub cannot be reached ({error})") from error
+@dataclass(frozen=True)
+class Part:
+    """What is read of a data set."""
 
-    def _unavailable(self, reason: str) -> UserError:
-        return UserError(self.place, f"{self.repository}, which cannot be loaded: {reason}", self.advice)
+    of: PinnedDataset
+    config: str
+    split: str
+
+
+def require_parts(parts: Iterable[Part]) -> None:
+    """See that all of these can be had before any is loaded: from the cache, or from a Hub that answers.
+
+    Errors: UserError that names all data sets that cannot, and what to do for each.
+    """
+    missing: list[PinnedDataset] = []
+    for part in parts:
+        if part.of not in missing and part.of.cached(part.config, part.split) is None:
+            missing.append(part.of)
+    if missing and (problem := _hub_problem(missing[0].repository)):
+        raise _unavailable(missing, problem)
+
+
+def _hub_problem(repository: str) -> str | None:
+    """Ask the Hub for a data set's page once; why it is no use, in words, when nobody answers within seconds."""
+    import huggingface_hub.constants as hub
+
+    if hub.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set and it is not in the cache"
+    try:
+        urllib.request.urlopen(f"{hub.ENDPOINT}/api/datasets/{repository}", timeout=_PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return None  # somebody is there; let `datasets` make of it what it can
+    except OSError as error:
+        return f"the Hub cannot be reached ({error})"
+    return None
+
+
+def _unavailable(datasets: Sequence[PinnedDataset], reason: str) -> UserError:
+    places, advice = ({getattr(each, field): None for each in datasets} for field in ("place", "advice"))
+    repositories = ", ".join(each.repository for each in datasets)
+    todo = f"run once with a network, or {', and '.join(advice)}"
+    return UserError(" and ".join(places), f"{repositories}, which cannot be loaded: {reason}", todo)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A sweep file that was changed between two runs: what can be taken over, and what would spoil the results.
 
-Always holds: a pure comparison of two sweep files; whatever would change a number that is already on disk is refused;
+Always holds: nothing is written; whatever would change a number that is already on disk is refused;
 what only changes how numbers are compared, or asks for more of them, reopens the decisions that rest on it.
 """
 
@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from paramalloc.config import StageConfig, SweepConfig
+from paramalloc.errors import UserError
+from paramalloc.files import read_json
+from paramalloc.results import ResultsFolder
+from paramalloc.sweep_file import load_sweep
 
 # Where something runs, how often it is saved and what is written about it: no number depends on these, nor on
 # `data.on_overlap`, for what `error` lets pass has no overlap that could be dropped.
@@ -23,6 +27,7 @@ _DECIDES_AGAIN = (
     "finalists.count", "finalists.seeds", "finalists.thin_margin", "finalists.win_margin", "finalists.tolerance",
     "finalists.equivalence_margin", "ranking.noise_seeds", "ranking.audit", "search.trials",
 )  # fmt: skip
+BEGIN_ANEW = "give --results another folder, or --fresh to set these results aside and begin anew"
 Flat = dict[str, Any]
 
 
@@ -33,6 +38,26 @@ class Changes:
     refused: tuple[str, ...]
     taken_over: tuple[str, ...]
     reopens: bool
+
+
+def changes_since(folder: ResultsFolder, now: SweepConfig) -> Changes:
+    """What has changed since the results in the folder were made, all of it harmless.
+
+    Errors: UserError when settings differ so that what is there would no longer be true.
+    """
+    if not folder.sweep.exists() or not folder.plan.exists():
+        return Changes((), (), reopens=False)
+    changes = compare(load_sweep(folder.sweep), now)
+    if changes.refused:
+        got = f"results of a sweep file that differs ({'; '.join(changes.refused)})"
+        raise UserError(str(folder.root), got, f"undo the change, {BEGIN_ANEW}")
+    return changes
+
+
+def require_same_text(config: SweepConfig, folder: ResultsFolder, fingerprint: str, advice: str = BEGIN_ANEW) -> None:
+    """Errors: UserError where the results were made with another text than the one with this fingerprint."""
+    if folder.plan.exists() and read_json(folder.plan)["corpus_fingerprint"] != fingerprint:
+        raise UserError(str(folder.root), f"results of another text than '{config.data.corpus}' now holds", advice)
 
 
 def compare(before: SweepConfig, now: SweepConfig) -> Changes:

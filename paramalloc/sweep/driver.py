@@ -11,16 +11,14 @@ from rich.console import Console
 
 from paramalloc.config import SweepConfig
 from paramalloc.data.corpus import Corpus, open_corpus
-from paramalloc.errors import UserError
-from paramalloc.files import read_json
 from paramalloc.plan import make_plan
 from paramalloc.results import ResultsFolder
-from paramalloc.sweep.changes import Changes, compare
+from paramalloc.sweep.changes import changes_since, require_same_text
 from paramalloc.sweep.machines.ray_session import RaySession, require_room
 from paramalloc.sweep.runbook.decisions import WINNER, decided
 from paramalloc.sweep.runbook.plan_so_far import plan_so_far
 from paramalloc.sweep.stopped import EXIT_TRIAL_FAILED
-from paramalloc.sweep_file import load_sweep
+from paramalloc.sweep.trials.probes import require_sources
 
 
 def require_runnable(config: SweepConfig) -> Corpus:
@@ -45,30 +43,15 @@ def run_sweep(
     """
     plan = plan_so_far(config, folder)
     corpus = corpus or open_corpus(config.data)
-    changes = _changes(config, folder, corpus.fingerprint())
+    require_same_text(config, folder, corpus.fingerprint())
+    changes = changes_since(folder, config)
     done = decided(folder, WINNER)
     if done and folder.report.exists() and not changes.reopens:
         text = f"done already. {done['sentence']}\nreport: {folder.report}"
         console.print(text, highlight=False, markup=False, soft_wrap=True)
         return EXIT_TRIAL_FAILED if done["failed_trials"] else 0
+    require_sources(config, corpus, (item.shape.vocab_size for item in plan.variants))
     with RaySession(verbose) as ray_session:
         from paramalloc.sweep.course import run_course
 
         return run_course(plan, corpus, changes, folder, console, ray_session)
-
-
-def _changes(config: SweepConfig, folder: ResultsFolder, fingerprint: str) -> Changes:
-    """What has changed since the results in the folder were made, all of it harmless.
-
-    Errors: UserError when settings or text differ so that what is there would no longer be true.
-    """
-    if not folder.sweep.exists() or not folder.plan.exists():
-        return Changes((), (), reopens=False)
-    anew = "give --results another folder, or --fresh to set these results aside and begin anew"
-    if read_json(folder.plan)["corpus_fingerprint"] != fingerprint:
-        raise UserError(str(folder.root), f"results of another text than '{config.data.corpus}' now holds", anew)
-    changes = compare(load_sweep(folder.sweep), config)
-    if changes.refused:
-        got = f"results of a sweep file that differs ({'; '.join(changes.refused)})"
-        raise UserError(str(folder.root), got, f"undo the change, {anew}")
-    return changes

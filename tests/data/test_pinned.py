@@ -12,7 +12,7 @@ import huggingface_hub.constants
 import pytest
 
 from paramalloc.data.hub_probes import SOURCES, hub_rows
-from paramalloc.data.pinned import PinnedDataset, import_datasets
+from paramalloc.data.pinned import Part, PinnedDataset, import_datasets, require_parts
 from paramalloc.errors import UserError
 
 SOURCE = PinnedDataset("someone/texts", "a" * 40, "data.corpus", "do something else")
@@ -39,7 +39,7 @@ def test_the_pinned_revision_from_the_cache_or_the_hub(
 
     asked: list[tuple[str, str, str, str]] = []
     monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr(PinnedDataset, "_require_hub", lambda self: None)
+    monkeypatch.setattr("paramalloc.data.pinned._hub_problem", lambda repository: None)
     rows = SOURCE.load("small", "train")
     assert rows.fetched is (cached_at != SOURCE.revision)
     assert set(asked) == {("someone/texts", "small", "train", SOURCE.revision)}
@@ -51,8 +51,11 @@ def test_what_the_hub_says_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None
         raise ValueError("no such config")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr(PinnedDataset, "_require_hub", lambda self: None)
-    with pytest.raises(UserError, match=r"data.corpus: got someone/texts.*no such config; do something else"):
+    monkeypatch.setattr("paramalloc.data.pinned._hub_problem", lambda repository: None)
+    with pytest.raises(
+        UserError,
+        match=r"data.corpus: got someone/texts.*no such config; run once with a network, or do something else",
+    ):
         SOURCE.load("small", "train")
 
 
@@ -76,9 +79,38 @@ def test_without_a_network_the_hub_is_asked_once_and_advice_given(
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.setattr(urllib.request, "urlopen", no_route)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
-    with pytest.raises(UserError, match=rf"smallbench.source: got aps/super_glue.*{reason}.*source=synthetic"):
+    with pytest.raises(UserError, match=rf"smallbench.source: got aps/super_glue.*{reason}.*metrics=\[perplexity\]"):
         next(hub_rows("boolq"))
     assert asked == ([] if offline else [("datasets/aps/super_glue", 5.0)])
+
+
+@pytest.mark.parametrize(("have", "missing"), [((), "someone/texts, other/rows"), (("someone/texts",), "other/rows")])
+def test_all_that_cannot_be_had_is_named_at_once_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, have: tuple[str, ...], missing: str
+) -> None:
+    def load(path: str, name: str, split: str, revision: str) -> Rows:
+        if path not in have:
+            raise FileNotFoundError("not in the cache")
+        return Rows(fetched=False, cache_files=[{"filename": f"/cache/{revision}/part.arrow"}])
+
+    def no_route(address: str, timeout: float) -> None:
+        asked.append(address)
+        raise OSError("no route")
+
+    asked: list[str] = []
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(urllib.request, "urlopen", no_route)
+    other = PinnedDataset("other/rows", "b" * 40, "evaluation.source", "leave it out")
+    parts = [Part(SOURCE, "small", "train"), Part(SOURCE, "small", "test"), Part(other, "rows", "validation")]
+    with pytest.raises(UserError) as refusal:
+        require_parts(parts)
+    assert refusal.value.got == f"{missing}, which cannot be loaded: the Hub cannot be reached (no route)"
+    assert refusal.value.allowed.startswith("run once with a network, or ")
+    assert refusal.value.allowed.endswith("leave it out")
+    assert (refusal.value.place == "data.corpus and evaluation.source") == (not have)
+    assert len(asked) == 1
+    monkeypatch.setattr("paramalloc.data.pinned._hub_problem", lambda repository: None)
+    require_parts(parts)  # somebody answers: they will be fetched when they are read
 
 
 def test_probes_are_pinned_to_commits() -> None:

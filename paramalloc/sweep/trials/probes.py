@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,13 @@ from paramalloc.data.contamination import (
     probe_texts,
 )
 from paramalloc.data.corpus import Corpus
+from paramalloc.data.hub import WIKITEXT_CONFIGS, wikitext_parts
+from paramalloc.data.hub_probes import PARTS
+from paramalloc.data.pinned import Part, require_parts
+from paramalloc.data.prepare import cached
 from paramalloc.data.probes import ProbeTask
 from paramalloc.data.synthetic_probes import synthetic_tasks
-from paramalloc.evaluation.smallbench.loading import draw, load_tasks
+from paramalloc.evaluation.smallbench.loading import HUB, draw, load_tasks
 from paramalloc.files import read_json, write_json
 
 METRIC = "smallbench_accuracy"
@@ -57,10 +61,23 @@ def sweep_probes(
     return drawn, section
 
 
+def require_sources(config: SweepConfig, corpus: Corpus, vocab_sizes: Iterable[int]) -> None:
+    """See that text and probes of the Hub can be had, before anything is begun.
+
+    Errors: UserError that names all that cannot.
+    """
+    parts: list[Part] = []
+    if corpus.name in WIKITEXT_CONFIGS and not all(cached(config.data, size) for size in vocab_sizes):
+        parts += wikitext_parts(corpus.name)
+    if METRIC in config.evaluation.metrics and source_of(config.evaluation.smallbench, corpus) == HUB:
+        parts += PARTS
+    require_parts(parts)
+
+
 def source_of(settings: SmallBenchConfig, corpus: Corpus) -> str:
     if settings.source != "auto":
         return settings.source
-    return SYNTHETIC if corpus.name == SYNTHETIC else "hub"
+    return SYNTHETIC if corpus.name == SYNTHETIC else HUB
 
 
 def _load(settings: SmallBenchConfig, corpus: Corpus) -> tuple[ProbeTask, ...]:
