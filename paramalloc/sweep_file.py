@@ -155,6 +155,8 @@ def _mistakes(error: ValidationError) -> list[tuple[str, str, str]]:
             got, allowed = "nothing", "this key is required"
         elif item["type"] in _SHAPES:
             allowed = _SHAPES[item["type"]]
+        elif item["type"] == "too_short":
+            allowed = f"give at least {item['ctx']['min_length']}"
         elif item["type"] == "string_pattern_mismatch":
             allowed = _NAMES[item["ctx"]["pattern"]]
         elif isinstance(item.get("ctx", {}).get("error"), PlacedError):

@@ -71,7 +71,10 @@ def test_the_table_shows_every_figure_and_a_dash_for_none(said: Any) -> None:
     row = next(line for line in lines if line.startswith("wide"))
     assert row.split("  ")[0] == "wide"
     assert "1.5 / 2.5 / 3.5" in row
-    assert row.split()[-7:] == ["-", "1,234", "56,789", "2.00", "6.00", "12.3%", "-"]
+    assert row.split()[-6:] == ["1,234", "56,789", "2.00", "6.00", "12.3%", "-"]
+    assert "ms at 512" not in said()  # no context is that long
+    short = {"64": {"p50": 0.5, "p95": 0.6, "p99": 0.7}, "128": None, "512": None}
+    assert "ms at 64" in said(figures={"latency_ms": short})
     assert "measured alone: other processes kept 0.04 cores busy" in lines[-1]
 
 

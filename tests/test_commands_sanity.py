@@ -88,7 +88,12 @@ def test_lr_find_of_all_variants_leaves_one_figure_with_the_rates_of_the_sweep_f
 
 
 def test_a_variant_is_checked_by_name_and_with_overrides(sweep: Path, console: Console) -> None:
+    assert run(overfit, console, sweep) == 0
+    console.export_text()  # and forget it
     assert run(lr_find, console, sweep, "--variant", "wide", "--set", "experiments.wide.learning_rate=0.5") == 0
+    assert [line for line in console.export_text().splitlines() if line.startswith("figure: ")] == [
+        "figure: results/mine/figures/lr_find-wide.png"  # not the one of overfitting, which is there as well
+    ]
     folder = ResultsFolder(Path("results/mine"))
     assert read_json(folder.lr_find("wide"))["configured"] == [0.5]
     assert not folder.lr_find("base").exists()

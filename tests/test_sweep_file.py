@@ -96,7 +96,7 @@ def test_the_dump_writes_out_every_default_and_loads_to_the_same_sweep(embed: Pa
         ("name=a/b", "name:", "letters, digits"),
         ("baseline=emb99", "baseline:", "emb35, emb25, emb45"),
         ("finalists.seeds=[1, 1]", "finalists.seeds:", "twice"),
-        ("experiments=[]", "experiments:", "at least 1"),
+        ("experiments=[]", "experiments:", "got []; give at least 1"),
         ("evaluation.metrics=[bleu]", "evaluation.metrics[0]:", "'perplexity'"),
         ("experiments.emb99.seed=1", "--set experiments.emb99.seed:", "emb35, emb25, emb45"),
         ("training.tokens", "--set training.tokens:", "path=value"),

@@ -59,8 +59,9 @@ def run_checks(options: argparse.Namespace, console: Console, kind: Kind) -> int
         write_json(file, result)
         _say(console, f"{result['message']}\n  {file}")
         all_passed &= result["passed"]
-    for name in draw_sanity_figures(folder, [item.name for item in plan.variants]).values():
-        _say(console, f"figure: {folder.figures / name}.png")
+    drawn = draw_sanity_figures(folder, [item.name for item in plan.variants])
+    if kind in drawn:
+        _say(console, f"figure: {folder.figures / drawn[kind]}.png")
     return 0 if all_passed else EXIT_CHECK_FAILED
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 HELP = "measure latency, speed and memory of a sweep's variants"
 TABLE_COLUMNS = 120
 _HEADERS = (
-    "variant",
-    "ms at 128\np50 / p95 / p99",
-    "ms at 512\np50 / p95 / p99",
     "decode\ntokens/s",
     "training\ntokens/s",
     "forward\nMFLOPs/token",
@@ -87,12 +85,14 @@ def _measure(plan: Plan, names: list[str]) -> tuple[dict[str, dict[str, Any]], s
 
 
 def _print_table(profiles: dict[str, dict[str, Any]], where: str, console: Console) -> None:
+    measured = {length for each in profiles.values() for length, latency in each["latency_ms"].items() if latency}
+    lengths = sorted(measured, key=int)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(_HEADERS[0], overflow="fold")
-    for header in _HEADERS[1:]:
+    table.add_column("variant", overflow="fold")
+    for header in (*(f"ms at {length}\np50 / p95 / p99" for length in lengths), *_HEADERS):
         table.add_column(header, justify="right", no_wrap=True)
     for name, profile in profiles.items():
-        table.add_row(name, *_cells(profile))
+        table.add_row(name, *_cells(profile, lengths))
     # Fitted into the 80 columns that a pipe is taken for, numbers would end in an ellipsis.
     columns = max(console.width, TABLE_COLUMNS)
     table.width = min(columns, Measurement.get(console, console.options.update(width=1_000), table).maximum)
@@ -108,8 +108,8 @@ def _print_table(profiles: dict[str, dict[str, Any]], where: str, console: Conso
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _cells(profile: dict[str, Any]) -> list[str]:
-    latencies = [profile["latency_ms"][length] for length in ("128", "512")]
+def _cells(profile: dict[str, Any], lengths: Sequence[str]) -> list[str]:
+    latencies = [profile["latency_ms"].get(length) for length in lengths]
     return [
         *(" / ".join(f"{value:.3g}" for value in each.values()) if each else _NOT_MEASURED for each in latencies),
         *(f"{profile[f'{kind}_tokens_per_second']:,.0f}" for kind in ("decode", "training")),

@@ -175,7 +175,7 @@ def _rows(name: str, sweep: SweepResults) -> list[list[str]]:
                 with_spread(dev.mean, dev.sd),
                 with_spread(test.mean, test.sd),
                 significant(variant.latency_ms[1] if variant.latency_ms else None, 3),
-                "wins" if _won(sweep, variant) else "",
+                _place(sweep, variant),
             ]
         )
     return rows
@@ -188,6 +188,12 @@ def _finalists(sweep: SweepResults) -> list[VariantResult]:
 def _won(sweep: SweepResults, variant: VariantResult) -> bool:
     winner = sweep.decided("winner")
     return bool(winner and winner["winner"] == variant.name)
+
+
+def _place(sweep: SweepResults, variant: VariantResult) -> str:
+    if not _won(sweep, variant):
+        return ""
+    return "baseline, not beaten" if variant.is_baseline else "wins"
 
 
 def _verdict(sweep: SweepResults) -> str:

@@ -124,3 +124,5 @@ def test_the_verdict_and_the_best_setting_follow_from_the_csv(report: ResultsFol
     assert shown is not None
     assert float(shown[1]) == pytest.approx(ppl.mean(), abs=0.5 * 10 ** -len(shown[1].partition(".")[2]))
     assert float(shown[2]) == pytest.approx(ppl.std(ddof=1), rel=0.05)
+    assert ppl.mean() == np.exp(scores).mean().min()
+    assert "has a lower mean" not in text

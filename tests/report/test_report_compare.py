@@ -55,6 +55,8 @@ def test_every_finalist_has_a_row_and_every_sweep_its_verdict(pair: list[Results
     assert table["dev_bpb_mean"][1] == pytest.approx(finals.mean())
     assert table["dev_bpb_sd"][1] == pytest.approx(finals.std())
     text = out.page.read_text()
+    verdicts = [line.split("|")[-2].strip() for line in text.splitlines() if line.startswith(("| embed", "| glu"))]
+    assert verdicts[:4] == ["", "wins", "baseline, not beaten", ""]
     assert "# 2 sweeps compared" in text
     for folder in pair:
         winner = load_results(folder).decided("winner")

@@ -164,7 +164,8 @@ def _pareto(variants: list[VariantResult], appearance: dict[str, Look]) -> list[
     length = max((v.latency_ms[0] for v in variants if v.latency_ms), key=int, default=None)
     figure = draw_pareto(candidates(variants), length, appearance)
     caption = (
-        "bits per byte on all of dev (mean ± sd) against what it costs; the line joins what nothing beats in both"
+        "bits per byte on all of dev (mean ± sd) against what it costs; a line joins those that nothing beats "
+        "in both, where they are several"
     )
     return [(Picture("pareto", caption), figure)] if figure else []
 

@@ -30,7 +30,7 @@ def discussion(results: SweepResults, variants: list[VariantResult]) -> list[str
         *_noise(variants),
         *_chances(results),
         *_equal_flops(results, variants),
-        *_speed(variants),
+        *_speed(variants, results.config.finalists.tolerance),
         *_kills(results),
     ]
     return ["## Discussion", bullets(said)] if said else []
@@ -113,10 +113,18 @@ def _order(effects: Mapping[str, Effect]) -> list[str]:
     return sorted(gains, key=lambda name: -gains[name])
 
 
-def _speed(variants: list[VariantResult]) -> Iterator[str]:
+def _speed(variants: list[VariantResult], tolerance: float) -> Iterator[str]:
+    """Who is the fastest, where more lies between the finalists than the verdict takes for the same latency."""
     timed = [(*v.latency_ms, v) for v in variants if v.latency_ms and v.finished_finals]
-    if len(timed) > 1:
-        (length, fast, first), (_, slow, last) = (pick(timed, key=lambda item: item[1]) for pick in (min, max))
+    if len(timed) < 2:
+        return
+    (length, fast, first), (_, slow, last) = (pick(timed, key=lambda item: item[1]) for pick in (min, max))
+    if slow <= (1 + tolerance) * fast:
+        yield (
+            f"The finalists are as fast as each other within {percent(tolerance, 0)}: {significant(fast, 3)} to "
+            f"{significant(slow, 3)} ms for {length} tokens."
+        )
+    else:
         yield (
             f"Of the finalists {first.name} is the fastest, with {significant(fast, 3)} ms for {length} tokens "
             f"against the {significant(slow, 3)} ms of {last.name} ({count_of(first.plan['n_layers'], 'layer')} "

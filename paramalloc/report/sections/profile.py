@@ -15,8 +15,8 @@ from paramalloc.report.variants import VariantResult
 
 _QUANTILES = ("p50", "p95", "p99")
 _HEADS = [
-    "decode tokens/s", "training tokens/s", "forward MFLOPs per token", "training MFLOPs per token", "MFU",
-    "peak memory, MB",
+    "decode tokens/s", "training tokens/s, measured apart", "forward MFLOPs per token", "training MFLOPs per token",
+    "MFU", "peak memory, MB",
 ]  # fmt: skip
 _NOTE = (
     "Latency is of one forward pass at batch 1; decoding is with a key-value cache at batch 1. FLOPs count two for "

@@ -22,7 +22,7 @@ from paramalloc.report.formats import (
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.search import searched_in_words
 from paramalloc.report.sections.findings import missing
-from paramalloc.report.variants import VariantResult, measure
+from paramalloc.report.variants import Measure, VariantResult, measure
 from paramalloc.results import DIVERGED, FAILED
 from paramalloc.sweep.runbook.decisions import stage_winners
 
@@ -96,8 +96,22 @@ def best_setting(results: SweepResults, variants: list[VariantResult]) -> list[s
                 f"{count_of(plan['n_heads'], 'head')}, d_ff {plan['d_ff']}, context {plan['context_length']:,}",
                 f"after {millions(plan['final']['tokens'])} tokens: {shown} (mean ± sd over "
                 f"{count_of(len(variant.finished_finals), 'seed')})",
+                *_lower(variant, variants, unit),
             ]
         ),
+    ]
+
+
+def _lower(winner: VariantResult, variants: list[VariantResult], unit: Measure) -> list[str]:
+    """That another finalist's perplexity is lower than the winner's, and so what the verdict's reason is about."""
+    means = {v.name: v.over_seeds(unit.dev).mean for v in variants if v.finished_finals}
+    known = {name: mean for name, mean in means.items() if mean is not None}
+    lowest = min(known, key=lambda name: known[name], default=winner.name)
+    if winner.name not in known or known[lowest] >= known[winner.name]:
+        return []
+    return [
+        f"{lowest} has a lower mean, {perplexity_text(known[lowest])} on dev; the verdict above says why that is "
+        "not enough"
     ]
 
 

@@ -26,7 +26,7 @@ def variants_table(results: SweepResults, variants: list[VariantResult]) -> str:
     heads = [
         "variant", "d_model / L / H / d_ff", "params", "share", "expansion", "ranking", f"ranking dev PPL{per}",
         f"final dev PPL{per}", "final dev bpb", f"final test PPL{per}", f"latency p50{at}, ms",
-        "tokens/s while training",
+        "tokens/s in the sweep",
     ]  # fmt: skip
     winner = results.decided("winner")
     rows = [_row(variant, unit, bool(winner and winner["winner"] == variant.name)) for variant in variants]
