@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--sweep", type=Path, default=SMOKE, help="what to train without RESULTS; default: %(default)s"
     )
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a value of that file")
     options = parser.parse_args(arguments)
     pin_threads(1)  # each trial has a core
     console = Console()
@@ -64,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.results:
             contests = [contest for path in options.results for contest in recorded(path, console)]
         else:
-            contests = trained(options.sweep, options.quick, options.threads)
+            overrides = [*QUICK, *options.set] if options.quick else options.set
+            contests = trained(options.sweep, overrides, QUICK_SEEDS if options.quick else SEEDS, options.threads)
     except (UserError, OSError) as error:
         sys.stderr.write(f"benchmarks.kill_rule: {error}\n")
         return EXIT_USER_ERROR
@@ -90,10 +92,9 @@ def recorded(path: Path, console: Console) -> list[Contest]:
     return contests
 
 
-def trained(sweep: Path, quick: bool, slots: int) -> list[Contest]:
+def trained(sweep: Path, overrides: Sequence[str], seeds: Sequence[int], slots: int) -> list[Contest]:
     """The rankings of a sweep file, trained here from each seed with nobody stopped."""
-    config = load_sweep(sweep, list(QUICK) if quick else [])
-    seeds = QUICK_SEEDS if quick else SEEDS
+    config = load_sweep(sweep, overrides)
     plans = {seed: whole_ranking(config, seed) for seed in seeds}
     data = load_data(plans[seeds[0]][0])
     jobs = [job for _, jobs in plans.values() for job in jobs]
