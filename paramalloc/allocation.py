@@ -14,17 +14,16 @@ from itertools import starmap
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from paramalloc.config import ModelConfig
 from paramalloc.errors import UserError
 from paramalloc.shape_solver import MAX_LAYERS, MIN_D_MODEL, Sizes, best_sizes, ideal_d_model, smallest_sizes
+from paramalloc.tables import print_whole
 
 MAX_KNOB_DEVIATION = 0.12
 PREFERRED_HEAD_SIZE = 32
 MIN_HEAD_SIZE = 16
-TABLE_COLUMNS = 120
 _LESS_IN_TABLES = "a smaller vocab_size or context_length needs less"
 
 _HEADERS = (
@@ -161,10 +160,7 @@ def print_param_table(shapes: Mapping[str, Shape], console: Console | None = Non
             table.add_column(header, justify="right", no_wrap=True)
     for row in param_table(shapes):
         table.add_row(*row)
-    # Fitted into the 80 columns that a pipe is taken for, numbers would end in an ellipsis.
-    columns = max(console.width, TABLE_COLUMNS)
-    table.width = min(columns, Measurement.get(console, console.options.update(width=1_000), table).maximum)
-    console.print(table, crop=False)
+    print_whole(table, console)
 
 
 def _row(name: str, shape: Shape) -> list[str]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from paramalloc.allocation import flops_per_token, print_param_table
 from paramalloc.plan import CorpusSize, Plan, epochs, rates_tried, stage_in_words, warnings
 from paramalloc.results import FINALISTS
+from paramalloc.tables import print_whole
 
 
 def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
@@ -26,7 +27,7 @@ def print_plan(plan: Plan, size: CorpusSize, console: Console) -> None:
     if plan.to_come:
         console.print(_search_in_words(plan), highlight=False, soft_wrap=True)
         console.print()
-    console.print(_budget_table(plan, size))
+    print_whole(_budget_table(plan, size), console)
     console.print()
     about = "~" if size.estimated else ""
     console.print(

@@ -111,13 +111,15 @@ def test_the_reader_is_warned_of_variants_that_are_one_and_of_curves_of_one_poin
     assert pair.startswith("a and twin come to the same shape and training")
 
 
-def test_the_printed_plan_names_every_variant_and_warning() -> None:
-    plan = make_plan(load_sweep(next(path for path in SWEEPS if path.stem == "embed")))
-    stream = io.StringIO()
-    print_plan(plan, CorpusSize({16_000: 120_000_000}, estimated=True), Console(file=stream, width=140))
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_printed_plan_names_every_variant_and_warning_and_cuts_nothing(width: int) -> None:
+    plan = make_plan(load_sweep(next(path for path in SWEEPS if path.stem == "vocab")))
+    tokens, stream = dict.fromkeys((16_000, 8_000), 120_000_000), io.StringIO()
+    print_plan(plan, CorpusSize(tokens, estimated=True), Console(file=stream, width=width))
     text = stream.getvalue()
-    for part in ("emb35", "emb25", "emb45", "warning:", "~0.42", "estimated"):
+    for part in ("v16k-tied", "v16k-untied", "v8k-untied", "warning:", "~0.42", "estimated"):
         assert part in text
+    assert "…" not in text
 
 
 def test_a_runbook_is_planned_stage_by_stage_and_says_which_winners_leave_a_variant_without_a_shape() -> None:

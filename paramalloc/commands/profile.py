@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from paramalloc.errors import UserError
 from paramalloc.results import ResultsFolder
+from paramalloc.tables import print_whole
 
 if TYPE_CHECKING:
     from paramalloc.plan import Plan
 
 HELP = "measure latency, speed and memory of a sweep's variants"
-TABLE_COLUMNS = 120
 _HEADERS = (
     "decode\ntokens/s",
     "training\ntokens/s",
@@ -93,10 +92,7 @@ def _print_table(profiles: dict[str, dict[str, Any]], where: str, console: Conso
         table.add_column(header, justify="right", no_wrap=True)
     for name, profile in profiles.items():
         table.add_row(name, *_cells(profile, lengths))
-    # Fitted into the 80 columns that a pipe is taken for, numbers would end in an ellipsis.
-    columns = max(console.width, TABLE_COLUMNS)
-    table.width = min(columns, Measurement.get(console, console.options.update(width=1_000), table).maximum)
-    console.print(table, crop=False)
+    print_whole(table, console)
     prompts = " or ".join(
         str(tokens) for tokens in sorted({each["decode_prompt_tokens"] for each in profiles.values()})
     )
