@@ -46,6 +46,7 @@ FIGURES = {  # of one sweep, with the heading of their column
     "ms_per_tick": "ms a tick",
     "seconds_per_bill": "s a bill",
     "seconds_per_page": "s a page",
+    "seconds_of_report": "s REPORT.md",
     "seconds_to_carry_on": "s to resume",
     "driver_seconds": "s in all",
     "memory_mb": "MB memory",

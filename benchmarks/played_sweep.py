@@ -38,6 +38,7 @@ from benchmarks.spot_traces import SpotTrace, load_trace
 from cost import ledger
 from paramalloc.files import append_jsonl
 from paramalloc.plan import make_plan
+from paramalloc.report import build_report
 from paramalloc.report.live import write_live_page
 from paramalloc.results import ResultsFolder
 
@@ -230,6 +231,10 @@ def play(scene: Scene, data: Path, root: Path, cache: Path) -> dict[str, Any]:
     assert not again.recorder.missing
     with clock.driver("page"):
         write_live_page(folder, running=True)
+    files_mb = sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) / 1e6
+    with clock.driver("report"):
+        build_report(folder)
+    measured_after = ("bill", "page", "report", "resume")
     statuses = Counter(trial.status for trial in played.driver.recorder.trials.values())
     return {
         "trials": scene.trials,
@@ -242,12 +247,13 @@ def play(scene: Scene, data: Path, root: Path, cache: Path) -> dict[str, Any]:
         "ms_per_tick": 1e3 * clock.mean("tick"),
         "seconds_per_bill": min(clock.samples["bill"]),
         "seconds_per_page": clock.mean("page"),
+        "seconds_of_report": clock.mean("report"),
         "seconds_to_carry_on": clock.mean("resume"),
-        "driver_seconds": sum(clock.total(what) for what in clock.samples if what not in ("bill", "page", "resume")),
+        "driver_seconds": sum(clock.total(what) for what in clock.samples if what not in measured_after),
         "share_of_the_time": clock.busy_seconds / clock.now,
         "lag_seconds": played.lag_seconds,
         "memory_mb": memory_mb,
-        "files_mb": sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) / 1e6,
+        "files_mb": files_mb,
         "events_mb": folder.events.stat().st_size / 1e6,
         "cost_summary_mb": folder.cost_summary.stat().st_size / 1e6,
     }

@@ -37,6 +37,7 @@ _LOOKS = {  # colour and hatch; what was not useful is hatched
 _LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#E69F00", (0, (5, 1, 1, 1))))
 _MARKERS = "s^DvPp<"
 _CROWD = 60  # samples, above which markers hide the line
+_MOST_NAMED = 12  # points
 _SHORT_SECONDS = 2 * 3600.0  # of a sweep that is told in minutes
 _LONG_LABEL = 18  # letters, above which only two labels fit beside each other
 _NOTE: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5, "color": _GREY}
@@ -148,10 +149,15 @@ def price_figure(markets: Sequence[Samples], until: float) -> Figure:
 
 
 def dollars_against_bpb(points: Sequence[Point]) -> Figure:
-    """What each variant cost against how well it compresses; lower is better in both."""
+    """What each variant cost against how well it compresses; lower is better in both. Of many the best are named."""
     with _drawing() as (figure, axes):
         dearest = max((point.usd for point in points), default=0.0)
-        for point in points:
+        named = sorted(points, key=lambda point: point.bpb)[:_MOST_NAMED]
+        others = [point for point in points if point not in named] if len(points) > _MOST_NAMED else []
+        if others:
+            places = [point.usd for point in others], [point.bpb for point in others]
+            axes.plot(*places, ".", color=_LOOKS[IDLE][0], markersize=3, zorder=1)
+        for point in named:
             axes.plot(point.usd, point.bpb, color=point.color, marker=point.marker, markersize=4.5)
             right = point.usd > 0.6 * dearest  # its name goes to its left, so that it stays inside
             place: dict[str, Any] = {"xytext": (-5, 4) if right else (5, 4), "ha": "right" if right else "left"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,14 +52,15 @@ def killed_trials(results: SweepResults) -> list[KilledTrial]:
         if row["decision"] == KILL:
             name = (row["stage"], row["trial"])
             trial, baseline = trials.get(name), trials.get((row["stage"], row.get("baseline") or ""))
+            saved = results.saved_by_kill.get(name, {})
             found.append(
                 KilledTrial(
                     trial=row["trial"],
                     variant=row["variant"],
                     row=row,
                     gaps=_gaps(trial, baseline),
-                    saved_tokens=_saved(results, row, "tokens_not_trained"),
-                    saved_usd=_saved(results, row, "usd"),
+                    saved_tokens=saved.get("tokens_not_trained"),
+                    saved_usd=saved.get("usd"),
                     audit=audits.get(name),
                     ran_on=trial.metrics.get("ran_on") if trial else None,
                     baseline_end=baseline.metrics.get(JUDGED_BY) if baseline else None,
@@ -108,9 +108,3 @@ def _gaps(trial: Trial | None, baseline: Trial | None) -> tuple[tuple[int, float
     points = {row["tokens"]: row[JUDGED_BY] for row in baseline.history}
     shared = [(row["tokens"], row[JUDGED_BY]) for row in trial.history if row["tokens"] in points]
     return tuple((tokens, ppl - points[tokens]) for tokens, ppl in shared)
-
-
-def _saved(results: SweepResults, row: Json, field: str) -> Any:
-    lines = results.cost["savings"]["kill_rule_against_running_on"]["by_trial"] if results.cost else []
-    found = next((line for line in lines if (line["stage"], line["trial"]) == (row["stage"], row["trial"])), None)
-    return found[field] if found else None

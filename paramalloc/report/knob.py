@@ -88,7 +88,8 @@ def _largest_group(variants: Sequence[Variant], knob: str) -> list[str]:
 
 def _achieved(name: str, plan: Json, variants: Sequence[str]) -> Knob:
     field = _ACHIEVED[name]
-    values = {item["name"]: float(item[field]) for item in plan["variants"] if item["name"] in variants}
+    wanted = set(variants)
+    values = {item["name"]: float(item[field]) for item in plan["variants"] if item["name"] in wanted}
     return Knob(field, _LABELS[name], values)
 
 

@@ -13,7 +13,15 @@ from itertools import zip_longest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paramalloc.report.figures.style import Look, few_round_ticks, new_figure, plain_ticks, short_name
+from paramalloc.report.figures.style import (
+    CROWD,
+    Look,
+    few_round_ticks,
+    named_few,
+    new_figure,
+    plain_ticks,
+    short_name,
+)
 from paramalloc.report.load import SweepResults
 from paramalloc.report.variants import VariantResult
 from paramalloc.results import FINISHED, JUDGED_BY
@@ -63,10 +71,12 @@ def rate_searches(results: SweepResults, variants: list[VariantResult]) -> list[
 
 
 def edge_warnings(searches: list[RateSearch]) -> list[str]:
+    """A sentence for each, the best variant first."""
+    ranked = sorted(searches, key=lambda search: min(search.losses.values(), default=math.inf))
     return [
         f"{search.variant} did best at the {search.edge} learning rate tried, {search.best:g}: a better one may lie "
         "beyond it."
-        for search in searches
+        for search in ranked
         if search.edge
     ]
 
@@ -74,33 +84,42 @@ def edge_warnings(searches: list[RateSearch]) -> list[str]:
 def draw_rates(searches: list[RateSearch], looks: dict[str, Look]) -> Figure | None:
     """Dev loss at the end of the ranking against learning rate: a panel for each variant, the others faint behind.
 
-    A ring is around each variant's best; a run without a final score is a cross at the upper edge. None where no run
-    has finished.
+    Of many variants the baseline, which is the first, and the best have panels. A ring is around each variant's best;
+    a run without a final score is a cross at the upper edge. None where no run has finished.
     """
     losses = [loss for search in searches for loss in search.losses.values()]
     if not losses:
         return None
-    columns = min(len(searches), _COLUMNS)
-    rows = math.ceil(len(searches) / columns)
+    shown = with_panels(searches)
+    columns = min(len(shown), _COLUMNS)
+    rows = math.ceil(len(shown) / columns)
     figure = new_figure(_FRAME_INCHES + _PANEL_INCHES * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes, search in zip_longest(panels.flat, searches):
+    of_all = zip(*map(_curve, searches), strict=True)  # rates, losses
+    faint = [[value for of_one in values for value in (*of_one, math.nan)] for values in of_all]
+    for axes, search in zip_longest(panels.flat, shown):
         if search is None:
             axes.set_axis_off()
             continue
-        for other in searches:
-            axes.plot(*_curve(other), color="#bbbbbb", lw=0.7, zorder=1)
+        axes.plot(*faint, color=CROWD.color, lw=CROWD.width, zorder=CROWD.order)
         _draw_search(axes, search, looks[search.variant])
         axes.set_title(short_name(search.variant))
     _scale(panels[0, 0], searches, losses)
     for axes in panels[:, 1:].flat:
         axes.tick_params(axis="y", left=False)
     for column in range(columns):
-        lowest = (len(searches) - 1 - column) // columns  # the last panel in it
+        lowest = (len(shown) - 1 - column) // columns  # the last panel in it
         panels[lowest, column].tick_params(axis="x", labelbottom=True, rotation=45)
     figure.supxlabel("peak learning rate", fontsize=7.5)
     figure.supylabel("dev loss after the ranking\n(nats per baseline token)", fontsize=7.5)
     return figure
+
+
+def with_panels(searches: list[RateSearch]) -> list[RateSearch]:
+    """Those that a figure has room for: all, or the first and the best."""
+    lowest = {search.variant: min(search.losses.values(), default=math.inf) for search in searches}
+    named = named_few(lowest, lambda name: (name != searches[0].variant, lowest[name]))
+    return [search for search in searches if search.variant in named]
 
 
 def _curve(search: RateSearch) -> tuple[list[float], list[float]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class SweepResults:
     manifest: Json | None
     cost: Json | None
 
-    @property
+    @cached_property
     def stages(self) -> dict[str, tuple[Variant, ...]]:
         """The variants of each ranking stage on the winners so far, its baseline first; only those with a shape."""
         shaped = {item["name"] for item in self.plan["variants"]}
@@ -90,6 +91,16 @@ class SweepResults:
     def variants(self) -> tuple[Variant, ...]:
         return tuple(variant for variants in self.stages.values() for variant in variants)
 
+    @cached_property
+    def bill_of_trial(self) -> dict[tuple[str, str], Json]:
+        """The lines of COST_SUMMARY.json by stage and trial; none before there is one."""
+        return _by_trial(self.cost["by_trial"]) if self.cost else {}
+
+    @cached_property
+    def saved_by_kill(self) -> dict[tuple[str, str], Json]:
+        """What stopping each trial has saved, by stage and trial."""
+        return _by_trial(self.cost["savings"]["kill_rule_against_running_on"]["by_trial"]) if self.cost else {}
+
     @property
     def is_runbook(self) -> bool:
         return len(self.config.stage_names) > 1
@@ -97,6 +108,10 @@ class SweepResults:
     def decided(self, kind: str) -> Json | None:
         """The decision of one kind, `promote` or `winner`, that holds."""
         return in_force(self.decisions, kind)
+
+
+def _by_trial(lines: Sequence[Json]) -> dict[tuple[str, str], Json]:
+    return {(line["stage"], line["trial"]): line for line in lines}
 
 
 def load_results(folder: ResultsFolder) -> SweepResults:

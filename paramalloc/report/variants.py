@@ -125,9 +125,10 @@ def variant_results(results: SweepResults) -> list[VariantResult]:
 def with_finals_of_origin(variant: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
     """The variant with the final of the one whose run its stage took over, as it is that one under another name."""
     origin = variant.ranking_score.get("same_run_as")
-    for other in variants:
-        if not variant.finals and other.ranking and f"{other.ranking.stage}/{other.ranking.name}" == origin:
-            return replace(variant, finals=other.finals)
+    if origin and not variant.finals:
+        for other in variants:
+            if other.ranking and f"{other.ranking.stage}/{other.ranking.name}" == origin:
+                return replace(variant, finals=other.finals)
     return variant
 
 

@@ -100,6 +100,14 @@ def test_figures_show_their_data_and_the_same_data_give_the_same_bytes() -> None
         assert png(figure).startswith(b"\x89PNG")
 
 
+def test_of_many_variants_the_best_have_names_and_the_others_are_points() -> None:
+    many = [Point(f"v{n:02}", 1.0 + n, 1.5 - n / 100) for n in range(20)]
+    (axes,) = dollars_against_bpb(many).axes
+    assert {note.get_text() for note in axes.texts} == {f"v{n:02}" for n in range(8, 20)}
+    crowd = axes.lines[0].get_xydata().tolist()
+    assert crowd == [[point.usd, point.bpb] for point in many[:8]]
+
+
 def test_a_budget_far_away_is_named_instead_of_drawn() -> None:
     (axes,) = spending_figure(spending(rows(), None), 500.0).axes
     assert axes.get_title(loc="right") == "budget $500.00, beyond this scale"

@@ -14,6 +14,7 @@ import pytest
 
 from cost import ledger, summarize
 from cost.__main__ import main
+from cost.report import saving_lines
 
 NOW = 5000.0
 
@@ -105,6 +106,13 @@ def test_savings_projection_and_prices_are_told(results: Path, capsys: pytest.Ca
     table = " ".join(" ".join(shown).split())
     assert "n1 t spot za - 0.5 stale 0.50 1:00:00 n2" in table
     assert "n2 t spot za aws, free 0.5 stale 0.00 0:30:00" in table
+
+
+def test_a_loser_that_was_stopped_at_its_end_is_no_saving() -> None:
+    counts = {name: {("ranking", "emb25"): 5_000_000} for name in ("tokens_by_trial", "budget_tokens_by_trial")}
+    lines = saving_lines(summarize(spot_rows(), budget_usd=50.0, now=0.0, fixed_usd_per_hour=None, **counts))
+    assert lines
+    assert not any("losers" in line for line in lines)
 
 
 def test_csv_has_every_cell_of_the_bill(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
 from paramalloc.report.figures.gallery import make_figures
-from paramalloc.report.figures.pareto import front
-from paramalloc.report.figures.style import style
+from paramalloc.report.figures.pareto import Candidate, draw_pareto, front
+from paramalloc.report.figures.style import looks, style
 from paramalloc.report.formats import DASH
 from paramalloc.report.kills import killed_trials
 from paramalloc.report.load import Trial, load_results
@@ -22,7 +22,7 @@ from paramalloc.report.sections.budgets import at_equal_budgets, budgets_section
 from paramalloc.report.sections.discussion import discussion
 from paramalloc.report.sections.kills import kills_section
 from paramalloc.report.sections.setting import best_setting
-from paramalloc.report.variants import variant_results
+from paramalloc.report.variants import Spread, variant_results
 from paramalloc.results import AUDIT, FINALISTS, JUDGED_BY, RANKING
 
 
@@ -173,6 +173,21 @@ def test_the_front_has_those_that_nothing_beats_in_both() -> None:
     points = {"slow": (3.0, 1.0), "middle": (2.0, 1.1), "fast": (1.0, 1.3), "beaten": (2.5, 1.2), "twin": (2.0, 1.1)}
     assert front(points) == ["fast", "middle", "slow"]
     assert front({}) == []
+
+
+def test_of_many_variants_the_baseline_the_front_and_the_best_have_names() -> None:
+    """The cheapest and worst of thirty is on the front, for it costs the least; the baseline is beaten by all."""
+    bpb = {"base": 2.0, "cheap": 1.9} | {f"v{n:02}": 1.5 - n / 100 for n in range(28)}
+    found = [
+        Candidate(name, Spread(score, None, 1), None, 1e12 * (2 - (name == "cheap"))) for name, score in bpb.items()
+    ]
+    with style():
+        figure = draw_pareto(found, None, looks(list(bpb), "base"))
+    assert figure is not None
+    (axes,) = figure.axes
+    assert [note.get_text() for note in axes.texts] == ["base", "cheap", *(f"v{n:02}" for n in range(18, 28))]
+    (crowd,) = [line for line in axes.lines if len(line.get_xydata()) == 18]
+    assert sorted(crowd.get_ydata()) == sorted(bpb[f"v{n:02}"] for n in range(18))
 
 
 def test_effects_are_those_of_the_verdict(embed_sweep: Any) -> None:

@@ -196,6 +196,19 @@ def test_several_tokenizers_are_drawn_by_name_per_baseline_token(new_sweep: Call
     assert [tick.get_text() for tick in axes.xaxis.get_ticklabels()] == ["big\nbaseline", "small"]
 
 
+def test_of_many_variants_side_by_side_the_baseline_and_the_best_have_room(new_sweep: Callable[..., Any]) -> None:
+    names = ["base", *(f"v{n:02}" for n in range(15))]
+    sweep = new_sweep([{"name": name, "tied": bool(n % 2), "batch_size": 8 + n} for n, name in enumerate(names)])
+    sweep.begin(shapes=dict.fromkeys(names, (220, 11, 11, 584, 0.35, 2.65)))
+    for n, name in enumerate(names):
+        sweep.trial(RANKING, name, final_ppl=400.0 - n)
+    figures = drawn(sweep)
+    shown = [tick.get_text() for tick in figures["ppl_vs_variant"].axes[0].xaxis.get_ticklabels()]
+    assert shown == ["base (baseline)", *names[5:]]
+    pictures = {picture.name: picture.caption for picture, _ in make_figures(load_results(sweep.folder))}
+    assert "the baseline and the best of 16" in pictures["ppl_vs_variant"]
+
+
 def test_figures_without_data_are_left_out(new_sweep: Callable[..., Any], shares: list[dict[str, Any]]) -> None:
     sweep = new_sweep(shares)
     sweep.begin()
@@ -233,7 +246,12 @@ def test_of_many_curves_the_baseline_and_the_best_have_names() -> None:
         figure.draw_without_rendering()
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     assert named == [*(f"v{n:02}" for n in range(0, 22, 2)), "base", "28 more"]
-    upper = figure.axes[0]
-    assert len(crosses(upper)) == 19
+    upper, lower = figure.axes
     assert not texts(upper)
-    assert len({line.get_color() for line in upper.lines if line.get_marker() == ""}) == 1
+    for axes, of in ((upper, 1.0), (lower, 100 / 80)):
+        (crowd,) = [line for line in axes.lines if line.get_color() == "#bbbbbb" and line.get_linestyle() == "-"]
+        drawn = crowd.get_xydata()[~np.isnan(crowd.get_ydata())].tolist()
+        assert len(drawn) == 2 * 28
+        assert [0.002, pytest.approx(of * 88 - (of > 1) * 100)] in drawn  # v38
+        (ends,) = crosses(axes)
+        assert len(ends.get_xydata()) == 19

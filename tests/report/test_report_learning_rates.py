@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paramalloc.report.figures.style import looks, style
-from paramalloc.report.learning_rates import draw_rates, edge_warnings, rate_searches
+from paramalloc.report.learning_rates import RateSearch, draw_rates, edge_warnings, rate_searches
 from paramalloc.report.load import load_results
 from paramalloc.report.markdown import render_report
 from paramalloc.report.sections import findings
@@ -70,6 +70,22 @@ def test_the_figure_has_a_panel_for_each_variant_with_a_ring_for_its_best_and_a_
     assert draw_rates([], {}) is None
 
 
+def test_of_many_variants_the_baseline_and_the_best_have_panels_before_all_others() -> None:
+    losses = {"base": 9.0} | {f"v{n:02}": float(40 - n) / 10 for n in range(20)}
+    searches = [RateSearch(name, (1e-3, 2e-3), {1e-3: loss, 2e-3: loss}, {}) for name, loss in losses.items()]
+    with style():
+        figure = draw_rates(searches, looks(list(losses), "base"))
+    assert figure is not None
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert list(panels) == ["base", *(f"v{n:02}" for n in range(9, 20))]
+    for axes in panels.values():
+        (faint,) = [line for line in axes.lines if line.get_color() == "#bbbbbb"]
+        drawn = [tuple(point) for point in faint.get_xydata() if not math.isnan(point[1])]
+        assert drawn == [(rate, loss) for loss in losses.values() for rate in (1e-3, 2e-3)]
+    warnings = edge_warnings(searches)
+    assert [warning.split()[0] for warning in warnings[:2]] == ["v19", "v18"]
+
+
 def test_the_report_says_edges_and_the_rates_that_were_used(sweep: Any) -> None:
     results = load_results(sweep.folder)
     variants = variant_results(results)
@@ -84,3 +100,16 @@ def test_the_report_says_edges_and_the_rates_that_were_used(sweep: Any) -> None:
 def test_a_single_rate_is_no_search(embed_sweep: Any) -> None:
     results = load_results(embed_sweep.folder)
     assert rate_searches(results, variant_results(results)) == []
+
+
+def test_of_many_edges_a_few_are_told_and_the_others_counted(new_sweep: Callable[..., Any]) -> None:
+    names = [f"v{n}" for n in range(9)]
+    sweep = new_sweep([{"name": name} for name in names], training={"learning_rate": RATES})
+    sweep.begin(shapes=dict.fromkeys(names, (220, 11, 11, 584, 0.35, 2.65)))
+    for name in names:
+        for rate, ppl in zip(RATES, (320.0, 310.0, 300.0), strict=True):
+            sweep.trial(RANKING, name, final_ppl=ppl, learning_rate=rate)
+    results = load_results(sweep.folder)
+    said = findings.limits(results, variant_results(results))
+    assert sum("did best at the highest learning rate" in sentence for sentence in said) == 6
+    assert "So did 3 more variants at an edge of theirs." in said

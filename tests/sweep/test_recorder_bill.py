@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.played_trials import row
 from cost.ledger import heartbeat
-from paramalloc.results import RANKING
+from paramalloc.results import JUDGED_BY, RANKING
 from paramalloc.sweep.outlook import Outlook
 from tests.sweep.played import PlayedSweep, play
 
@@ -82,6 +82,23 @@ def test_a_verdict_after_the_end_makes_useful_work_killed_work_and_saves_nothing
     assert (killed["status"], set(killed["by_use"])) == ("killed", {"killed_by_rule"})
     assert (killed["tokens"], killed["node_seconds"]) == (12_000, useful["node_seconds"])
     assert savings_of(sweep) == {"wide": 0}
+    assert sweep.metrics("wide")["ran_on"] == {"tokens": 12_000, JUDGED_BY: 9.0}
+
+
+def test_what_a_dead_driver_left_open_is_not_cut_short_by_a_verdict_on_its_session(sweep: PlayedSweep) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0)
+    sweep.finish("wide")
+    sweep.begin("slow")
+    sweep.journal.bill(heartbeat)
+    last = sweep.events("heartbeat")[-1]["time"]
+    sweep.again()
+    sweep.begin("base")
+    play(sweep, "base", 10.0)  # so that wide is billed again, in the first session
+    sweep.again()
+    sweep.begin("slow", resumed_at_tokens=0)
+    (end,) = [row for row in sweep.events("trial_end") if row["trial"] == "slow"]
+    assert end["time"] == last
 
 
 def test_a_verdict_on_a_trial_that_still_ran_saves_only_what_it_had_not_trained_by_then(sweep: PlayedSweep) -> None:

@@ -6,6 +6,7 @@ there is none.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -53,11 +54,13 @@ def _figures(results: SweepResults, appearance: Mapping[str, Look]) -> Iterator[
 
 def _points(results: SweepResults, cost: Json, appearance: Mapping[str, Look]) -> Iterator[Point]:
     """Scores after equal budgets only: finalists have trained longer, and a killed variant has none."""
+    stages, lines_of = set(results.config.stage_names), defaultdict[str, list[Json]](list)
+    for line in cost["by_trial"]:
+        if line["stage"] in stages:
+            lines_of[line["variant"]].append(line)
     for variant in variant_results(results):
-        stages = results.config.stage_names
-        lines = [line for line in cost["by_trial"] if line["stage"] in stages and line["variant"] == variant.name]
         bpb = variant.ranking_score.get("dev_bpb")
-        spent = [_usd(line) for line in lines]
+        spent = [_usd(line) for line in lines_of[variant.name]]
         known = [usd for usd in spent if usd is not None]
         if bpb is not None and known and len(known) == len(spent):
             look = appearance[variant.name]

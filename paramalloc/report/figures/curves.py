@@ -2,7 +2,7 @@
 
 Always holds: every point is a score on the same fixed slice of dev; a gap is taken at equal token counts only, and
 seed by seed; the first tenth of training, where curves fall steeply, does not set the scale. Of many curves the
-best have looks and names, the others are thin grey lines.
+best have looks and names, the others are one thin grey line with breaks.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from matplotlib.figure import Figure
 
 from paramalloc.report.figures.style import (
     BASELINE_COLOUR,
+    CROWD,
     GREY,
     WIDTH_INCHES,
     Look,
     few_round_ticks,
+    named_few,
     new_figure,
     plain_ticks,
     scale_perplexity,
@@ -34,8 +36,6 @@ from paramalloc.results import DIVERGED, FAILED, KILLED
 _SCALED_FROM = 0.1  # of the longest run
 _MARKS_PER_CURVE = 6
 _LEGEND_ROW_INCHES = 0.14
-_MOST_NAMED = 12  # curves that can be told apart
-_CROWD = Look("#bbbbbb", "", "-", 0.6, 1)
 Points = dict[int, float]  # perplexity by training tokens
 
 
@@ -84,21 +84,20 @@ def draw_curves(curves: Sequence[Curve], baseline: str, measure: Measure, looks:
     several_seeds = any(len(curve.runs) > 1 for curve in curves)
     named, others = _apart_from_the_crowd(curves, baseline)
     labels = {curve.name: _label(curve, curve is reference, looks[curve.name], several_seeds) for curve in named}
-    if others:
-        looks = {**looks, **dict.fromkeys((curve.name for curve in others), _CROWD)}
-        labels[others[0].name] = f"{len(others)} more"
-    columns = _legend_columns(list(labels.values()))
-    legend_rows = math.ceil(len(labels) / columns)
+    entries = [*labels.values(), *([f"{len(others)} more"] if others else [])]
+    columns = _legend_columns(entries)
+    legend_rows = math.ceil(len(entries) / columns)
     figure = new_figure((4.0 if gaps else 2.7) + _LEGEND_ROW_INCHES * legend_rows)
     rows = figure.subplots(2 if gaps else 1, sharex=True, squeeze=False, height_ratios=[3, 2] if gaps else None)
     upper, lowest = rows[0, 0], rows[-1, 0]
-    for curve in [*named, *others]:
-        _draw(upper, curve, looks[curve.name], labels.get(curve.name))
+    for curve in named:
+        _draw(upper, curve, looks[curve.name], labels[curve.name])
+    _draw_crowd(upper, others, entries[-1])
     _scale_upper(upper, curves)
     _name_ends(upper, named)
     upper.set_ylabel(f"{measure.label} (slice)")
     if gaps:
-        _draw_gaps(lowest, gaps, looks)
+        _draw_gaps(lowest, gaps, {curve.name: looks[curve.name] for curve in named})
         lowest.set_ylabel("gap to baseline (%)")
     lowest.set_xlabel("training tokens (millions)")
     lowest.set_xlim(left=0)
@@ -110,14 +109,11 @@ def draw_curves(curves: Sequence[Curve], baseline: str, measure: Measure, looks:
 def _apart_from_the_crowd(curves: Sequence[Curve], baseline: str) -> tuple[list[Curve], list[Curve]]:
     """The baseline and the best at the end, as many as can be told apart, and all others; each in their order."""
 
-    def rank(curve: Curve) -> tuple[bool, bool, float]:
-        return (
-            curve.name != baseline,
-            curve.ended is not None,
-            mean(list(run.values())[-1] for run in curve.runs.values()),
-        )
-
-    best = {curve.name for curve in sorted(curves, key=rank)[:_MOST_NAMED]}
+    ends = {
+        curve.name: (curve.ended is not None, mean(list(run.values())[-1] for run in curve.runs.values()))
+        for curve in curves
+    }
+    best = named_few(ends, lambda name: (name != baseline, ends[name]))
     return [curve for curve in curves if curve.name in best], [curve for curve in curves if curve.name not in best]
 
 
@@ -146,11 +142,29 @@ def _draw(axes: Axes, curve: Curve, look: Look, label: str | None = None) -> Non
         axes.fill_between(x, band.low, band.high, color=look.color, alpha=0.2, lw=0, zorder=1)
 
 
+def _draw_crowd(axes: Axes, curves: Sequence[Curve], label: str | None = None) -> None:
+    """All in one line with breaks, as a line of its own for each takes minutes for some thousands."""
+    if not curves:
+        return
+    bands = [_band(curve) for curve in curves]
+    x = [each for band in bands for each in (*(tokens / 1e6 for tokens in band.tokens), math.nan)]
+    y = [each for band in bands for each in (*band.mean, math.nan)]
+    axes.plot(x, y, color=CROWD.color, ls=CROWD.line, lw=CROWD.width, label=label, zorder=CROWD.order)
+    ended = [band for curve, band in zip(curves, bands, strict=True) if curve.ended]
+    if ended:
+        ends = [band.tokens[-1] / 1e6 for band in ended], [band.mean[-1] for band in ended]
+        axes.plot(*ends, "x", color=CROWD.color, ms=6, mew=1.8, zorder=CROWD.order)
+
+
 def _draw_gaps(axes: Axes, gaps: Sequence[Curve], looks: Mapping[str, Look]) -> None:
+    """Those without a look of their own are of the crowd."""
     axes.axhline(0, color="black", lw=1.4, zorder=2)
     for gap in gaps:
-        _draw(axes, gap, looks[gap.name])
-    settled = [value for gap in gaps for value in _settled(gap, _longest(gaps))]
+        if gap.name in looks:
+            _draw(axes, gap, looks[gap.name])
+    _draw_crowd(axes, [gap for gap in gaps if gap.name not in looks])
+    longest = _longest(gaps)
+    settled = [value for gap in gaps for value in _settled(gap, longest)]
     low, high = min([0.0, *settled]), max([0.0, *settled])
     pad = 0.08 * (high - low) or 1.0
     axes.set_ylim(low - pad, high + pad)

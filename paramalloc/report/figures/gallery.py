@@ -5,6 +5,9 @@ Always holds: only what the trials' files say is drawn; a figure whose data are 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
 from matplotlib.figure import Figure
 
 from paramalloc.report.figures.cost import draw_cost_figures
@@ -16,15 +19,16 @@ from paramalloc.report.figures.pareto import candidates, draw_pareto
 from paramalloc.report.figures.pictures import Picture
 from paramalloc.report.figures.sanity import draw_sanity_figures
 from paramalloc.report.figures.search import draw_front, draw_search_knobs
-from paramalloc.report.figures.style import Look, looks, save, style
+from paramalloc.report.figures.style import Look, looks, named_few, save, style
 from paramalloc.report.figures.token_lengths import NAME as TOKEN_LENGTHS
 from paramalloc.report.figures.token_lengths import write_token_lengths
 from paramalloc.report.kills import draw_kills, killed_trials
 from paramalloc.report.knob import swept_knobs
-from paramalloc.report.learning_rates import draw_rates, rate_searches
+from paramalloc.report.learning_rates import draw_rates, rate_searches, with_panels
 from paramalloc.report.load import SweepResults
 from paramalloc.report.search import searched, shown_in_short
 from paramalloc.report.variants import (
+    Measure,
     VariantResult,
     bits_per_byte_factor,
     measure,
@@ -35,7 +39,7 @@ from paramalloc.results import KILLED, ResultsFolder
 from paramalloc.sweep.runbook.selection import Comparison
 
 _RATES_CAPTION = (
-    "dev loss after the ranking against learning rate, a panel for each variant; rings: its best; "
+    "dev loss after the ranking against learning rate, a panel for {}; rings: its best; "
     "crosses: runs that did not finish"
 )
 _CHECK_CAPTIONS = {
@@ -95,7 +99,7 @@ def curve_figures(results: SweepResults) -> list[Drawn]:
     variants = shown_in_short(results, variant_results(results))
     drawn = []
     for stage, members in results.stages.items():
-        names = [variant.name for variant in members]
+        names = {variant.name for variant in members}
         curves = ranking_curves([variant for variant in variants if variant.name in names], unit)
         if curves:
             which = f"{stage}: one seed" if results.is_runbook else "ranking"
@@ -104,7 +108,7 @@ def curve_figures(results: SweepResults) -> list[Drawn]:
                 f"learning_curves_{stage}" if results.is_runbook else "learning_curves",
                 f"learning curves on a fixed slice of dev, {which}{few}; crosses: ended early",
             )
-            drawn.append((picture, draw_curves(curves, names[0], unit, appearance)))
+            drawn.append((picture, draw_curves(curves, members[0].name, unit, appearance)))
     finals = finalist_curves(variants, unit)
     if finals:
         caption = "learning curves on a fixed slice of dev, finalists: mean and range over seeds"
@@ -118,9 +122,11 @@ def _against_knobs(results: SweepResults, variants: list[VariantResult], appeara
     unit = measure(results.config)
     factor = bits_per_byte_factor(results, unit.dev)
     drawn = []
+    by_name = {variant.name: variant for variant in variants}
     for stage, members in results.stages.items():
-        for knob, names in swept_knobs(members, results.plan):
-            shown = [with_finals_of_origin(variant, variants) for variant in variants if variant.name in names]
+        for knob, along in swept_knobs(members, results.plan):
+            names = along if knob.values else _side_by_side(along, by_name, unit)
+            shown = [with_finals_of_origin(by_name[name], variants) for name in names]
             axis = KnobAxis(knob, names, members[0].name)
             figure = KnobFigure(axis, shown, unit, appearance, factor).draw()
             if figure:
@@ -128,10 +134,18 @@ def _against_knobs(results: SweepResults, variants: list[VariantResult], appeara
                 crosses = "; crosses: runs killed, at their last score on a slice of it" if killed else ""
                 where = f"stage {stage}: " if results.is_runbook else ""
                 both = f"{unit.label} (left) and bits per byte (right) on all of dev"
-                caption = f"{where}{both} against {knob.label}{crosses}"
+                few = f", the baseline and the best of {len(along)}" if len(names) < len(along) else ""
+                caption = f"{where}{both} against {knob.label}{few}{crosses}"
                 name = f"ppl_vs_{knob.name}_{stage}" if results.is_runbook else f"ppl_vs_{knob.name}"
                 drawn.append((Picture(name, caption), figure))
     return drawn
+
+
+def _side_by_side(names: Sequence[str], variants: Mapping[str, VariantResult], unit: Measure) -> list[str]:
+    """As many as have room beside each other: all, or the baseline, which is the first, and the best."""
+    scores = {name: variants[name].ranking_score.get(unit.dev, math.inf) for name in names}
+    named = named_few(names, lambda name: (name != names[0], scores[name]))
+    return [name for name in names if name in named]
 
 
 def _search(results: SweepResults, variants: list[VariantResult], appearance: dict[str, Look]) -> list[Drawn]:
@@ -171,8 +185,11 @@ def _pareto(variants: list[VariantResult], appearance: dict[str, Look]) -> list[
 
 
 def _rates(results: SweepResults, variants: list[VariantResult], appearance: dict[str, Look]) -> list[Drawn]:
-    figure = draw_rates(rate_searches(results, variants), appearance)
-    return [(Picture("loss_vs_learning_rate", _RATES_CAPTION), figure)] if figure else []
+    searches = rate_searches(results, variants)
+    figure = draw_rates(searches, appearance)
+    shown = len(with_panels(searches)) if searches else 0
+    panels = "each variant" if shown == len(searches) else f"the baseline and the best of {len(searches)} variants"
+    return [(Picture("loss_vs_learning_rate", _RATES_CAPTION.format(panels)), figure)] if figure else []
 
 
 def _kills(results: SweepResults, appearance: dict[str, Look]) -> list[Drawn]:

@@ -1,7 +1,8 @@
 """What a better score costs: bits per byte against latency and against training FLOPs, with the variants none beats.
 
 Always holds: one figure compares runs of one stage, hence of one budget; a line joins the variants for which no other
-is at least as good in both and better in one; scores are means over seeds, with their standard deviation.
+is at least as good in both and better in one; scores are means over seeds, with their standard deviation. Of many
+variants the baseline, those that none beats, and the best have names.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from statistics import mean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paramalloc.report.figures.style import GREY, Look, few_round_ticks, new_figure, plain_ticks, short_name
+from paramalloc.report.figures.style import (
+    BASELINE_COLOUR,
+    CROWD,
+    GREY,
+    Look,
+    few_round_ticks,
+    named_few,
+    new_figure,
+    plain_ticks,
+    short_name,
+)
 from paramalloc.report.variants import Spread, VariantResult, spread
 
 _HEIGHT_INCHES = 3.9
@@ -50,7 +61,8 @@ def candidates(variants: Sequence[VariantResult]) -> list[Candidate]:
 def _is_anothers(variant: VariantResult, variants: Sequence[VariantResult]) -> bool:
     """Whether its ranking run is one that another variant of an earlier stage has made."""
     origin = variant.ranking_score["same_run_as"]
-    return any(origin == f"{run.stage}/{run.name}" for other in variants for run in other.ranking_runs)
+    runs = (run for other in variants for run in other.ranking_runs) if origin else ()
+    return any(origin == f"{run.stage}/{run.name}" for run in runs)
 
 
 def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -83,10 +95,18 @@ def draw_pareto(found: Sequence[Candidate], latency_length: str | None, looks: M
 
 def _draw(axes: Axes, scores: Mapping[str, Spread], costs: Mapping[str, float], looks: Mapping[str, Look]) -> None:
     points = {name: (costs[name], score.mean) for name, score in scores.items() if score.mean is not None}
-    kept = [points[name] for name in front(points)]
-    if len(kept) > 1:
-        axes.plot(*zip(*kept, strict=True), color="#bbbbbb", lw=1, drawstyle="steps-post", zorder=1)
-    for name, (cost, bpb) in points.items():
+    unbeaten = front(points)
+    if len(unbeaten) > 1:
+        kept = [points[name] for name in unbeaten]
+        axes.plot(*zip(*kept, strict=True), color=CROWD.color, lw=1, drawstyle="steps-post", zorder=1)
+    on_front = set(unbeaten)
+    named = named_few(
+        points, lambda name: (looks[name].color != BASELINE_COLOUR, name not in on_front, points[name][1])
+    )
+    others = [place for name, place in points.items() if name not in named]
+    if others:
+        axes.plot(*zip(*others, strict=True), CROWD.marker, color=CROWD.color, ms=3, zorder=CROWD.order)
+    for name, (cost, bpb) in ((name, place) for name, place in points.items() if name in named):
         look, sd = looks[name], scores[name].sd
         axes.errorbar(
             cost,

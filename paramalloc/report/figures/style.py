@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,15 @@ class Look:
     line: str | tuple[int, tuple[int, ...]]
     width: float
     order: int
+
+
+MOST_NAMED = 12  # variants that can be told apart in one figure
+CROWD = Look("#bbbbbb", ".", "-", 0.6, 1)  # of the others, all alike
+
+
+def named_few(names: Iterable[str], rank: Callable[[str], Any]) -> set[str]:
+    """Of many, those that are named: the first by rank."""
+    return set(sorted(names, key=rank)[:MOST_NAMED])
 
 
 @contextmanager

@@ -139,7 +139,10 @@ def _kill_rule(results: SweepResults, variants: list[VariantResult]) -> Iterator
 
 def _learning_rate(results: SweepResults, variants: list[VariantResult]) -> Iterator[str]:
     rates = {variant.training.learning_rate for variant in results.config.variants}
-    yield from edge_warnings(rate_searches(results, variants))
+    warnings = edge_warnings(rate_searches(results, variants))
+    yield from warnings[:_MOST_NAMES]
+    if len(warnings) > _MOST_NAMES:
+        yield f"So did {len(warnings) - _MOST_NAMES} more variants at an edge of theirs."
     if "auto" in rates:
         yield "A learning rate from a range test is a sensible guess, not the best of several full runs."
     elif len(rates) == 1 and len(results.config.variants) > 1:

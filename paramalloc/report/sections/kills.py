@@ -50,7 +50,7 @@ def _row(kill: KilledTrial) -> list[str]:
 
 def _note(results: SweepResults, killed: list[KilledTrial]) -> str:
     known = [kill.saved_tokens for kill in killed if kill.saved_tokens is not None]
-    planned = sum(trial["budget_tokens"] or 0 for trial in results.cost["by_trial"]) if results.cost else 0
+    planned = sum(trial["budget_tokens"] or 0 for trial in results.bill_of_trial.values())
     said = []
     if known and planned:
         share = percent(sum(known) / planned)
@@ -95,6 +95,5 @@ def _late(killed: list[KilledTrial]) -> list[str]:
 
 
 def _cost(results: SweepResults, trial: Trial) -> str:
-    lines = results.cost["by_trial"] if results.cost else []
-    spent = next((one["usd"] for one in lines if (one["stage"], one["trial"]) == (trial.stage, trial.name)), None)
+    spent = results.bill_of_trial.get((trial.stage, trial.name), {}).get("usd")
     return f" ({usd(spent)})" if spent is not None else ""
