@@ -139,7 +139,7 @@ class _Span:
 def make_bill(events: Sequence[Event], fixed_usd_per_hour: float | None) -> Bill:
     """The bill of what `ledger.parse` gives; the fixed price, None if unstated, is for one's own nodes."""
     stays, tries = presences(events), attempts(events)
-    outcome = {(attempt.stage, attempt.trial): attempt.status for attempt in tries}
+    outcome = {(attempt.stage, attempt.trial): attempt.outcome for attempt in tries}
     by_node: dict[str, list[Presence]] = {}
     for stay in stays:
         by_node.setdefault(stay.node, []).append(stay)

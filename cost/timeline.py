@@ -55,7 +55,10 @@ class Presence:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One go at a trial on one node; all times in microseconds. `status` is None where no end was written."""
+    """One go at a trial on one node; all times in microseconds. `status` is None where no end was written.
+
+    `killed_later`: it had ended otherwise when the trial turned out to have lost before.
+    """
 
     stage: str
     trial: str
@@ -67,6 +70,12 @@ class Attempt:
     status: Status | None = None
     useful: int | None = None
     lost: int | None = None
+    killed_later: bool = False
+
+    @property
+    def outcome(self) -> Status | None:
+        """How the trial stands after it."""
+        return "killed" if self.killed_later else self.status
 
 
 def presences(events: Sequence[Event]) -> tuple[Presence, ...]:
@@ -210,16 +219,17 @@ def _attempts(group: Sequence[TrialStart | TrialEnd], close: int) -> list[Attemp
 def _end(found: list[Attempt], event: TrialEnd) -> bool:
     """Write the end into the last attempt on its node; it may come after the trial has started elsewhere.
 
-    A second end changes nothing, but for a verdict that came late: what had finished was killed after all.
+    A second end changes nothing, but for a verdict that came late.
     """
     last = next((i for i in reversed(range(len(found))) if found[i].node == event.node), None)
     if last is None:
         return False
-    if found[last].status == "finished" and event.status == "killed":
-        found[last] = replace(found[last], status="killed")
-        return True
-    if found[last].status is not None:
-        return False
+    before = found[last].status
+    if before is not None:
+        found[last] = replace(
+            found[last], killed_later=event.status == "killed" != before or found[last].killed_later
+        )
+        return event.status == "killed"
     useful, lost = (
         None if seconds is None else microseconds(seconds) for seconds in (event.useful_seconds, event.lost_seconds)
     )

@@ -10,8 +10,8 @@ from rich.console import Console
 from cost.budget import Estimate, Range
 from paramalloc.config import CostConfig
 from paramalloc.forecast import BOOT_SECONDS, FIXED_PRICE, Forecast
+from paramalloc.formats import significant
 from paramalloc.rental import Rental, on_cluster
-from paramalloc.report.formats import significant
 
 ON_TOP = "what idles or is done twice comes on top"
 

@@ -19,8 +19,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from paramalloc.files import read_json
+from paramalloc.formats import listed
 from paramalloc.redaction import redact
-from paramalloc.report.formats import listed
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.results import MEASURED_FIELDS, VERSION_FIELDS, ResultsFolder
 

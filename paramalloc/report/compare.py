@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from paramalloc.errors import UserError
 from paramalloc.files import atomic_write
+from paramalloc.formats import DASH, compact, listed, millions, percent, significant, usd, with_spread
 from paramalloc.report.blocks import bullets, markdown_table
 from paramalloc.report.figures.pictures import Picture, gallery
 from paramalloc.report.figures.style import (
@@ -29,7 +30,6 @@ from paramalloc.report.figures.style import (
     short_name,
     style,
 )
-from paramalloc.report.formats import DASH, compact, listed, millions, percent, significant, usd, with_spread
 from paramalloc.report.html import render_page
 from paramalloc.report.load import SweepResults, load_results
 from paramalloc.report.markdown import joined

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from paramalloc.formats import millions
 from paramalloc.report.figures.style import Look, few_round_ticks, new_figure, plain_ticks, short_name
-from paramalloc.report.formats import millions
 from paramalloc.report.load import Json, SweepResults, Trial
 from paramalloc.results import JUDGED_BY
 from paramalloc.sweep.runbook.decisions import AUDIT, KILL

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from paramalloc.files import atomic_write
+from paramalloc.formats import listed
 from paramalloc.report.figures.gallery import curve_figures
 from paramalloc.report.figures.style import save_svg, style
-from paramalloc.report.formats import listed
 from paramalloc.report.html import REFRESH_SECONDS, render_page
 from paramalloc.report.load import UNFINISHED, SweepResults, load_results
 from paramalloc.report.results_page import render_everything

@@ -7,8 +7,8 @@ first seed, not the luckiest; without a winner there is no card.
 from __future__ import annotations
 
 from paramalloc.export.card import FRONT_MATTER, about_model, scores_table
+from paramalloc.formats import count_of, perplexity_text, with_spread
 from paramalloc.report.blocks import bullets
-from paramalloc.report.formats import count_of, perplexity_text, with_spread
 from paramalloc.report.load import SweepResults
 from paramalloc.report.sections.findings import limits
 from paramalloc.report.variants import VariantResult, variant_results

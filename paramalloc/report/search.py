@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from paramalloc.formats import listed
 from paramalloc.proposals import Proposal, proposals_in
 from paramalloc.report.figures.pareto import front
-from paramalloc.report.formats import listed
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.variants import VariantResult
 from paramalloc.sweep.runbook.selection import median_latency_ms

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from paramalloc.files import append_jsonl, atomic_write, read_json, read_jsonl, write_json, write_jsonl
+from paramalloc.formats import millions
 from paramalloc.plan import Plan
-from paramalloc.report.formats import millions
 from paramalloc.results import DIVERGED, FAILED, FINISHED, JUDGED_BY, KILLED, ResultsFolder
 from paramalloc.storage.checkpoints import open_checkpoints
 from paramalloc.storage.objects import StorageError
@@ -243,10 +243,13 @@ class StageRecorder:
         self._pronounce(self._verdicts.judge(trial.task.name, row))
 
     def _pronounce(self, kills: list[Kill]) -> None:
-        """Write down and say each verdict; a trial that has already ended is closed as killed at once."""
+        """Write down and say each verdict; a trial that has already ended is closed as killed at once.
+
+        So is one that has diverged since, as it would have been stopped before; a failure stays one.
+        """
         for kill in kills:
             trial = self.trials[kill.trial]
-            if kill.reason != NOT_FINITE and trial.status not in (FAILED, DIVERGED):
+            if kill.reason != NOT_FINITE and trial.status != FAILED:
                 self._verdicts.write(trial.task, kill)
                 if trial.status not in (RUNNING, KILLED):
                     self._close_killed(trial, kill)
@@ -259,11 +262,9 @@ class StageRecorder:
 
     def _close_killed(self, trial: TrialState, kill: Kill) -> None:
         ran_on = self._ran_on(trial, kill)
-        self._rewrite_history(trial, [row for row in trial.rows if row["tokens"] <= kill.tokens])
-        if trial.status == FINISHED:
-            trial.attempts.bill_again(KILLED)  # what was billed as useful was not
-        trial.finished = None
-        self._close(trial, KILLED, ran_on=ran_on)
+        trial.rows, trial.finished = _up_to(kill.tokens, trial.rows), None
+        self._close(trial, KILLED, ran_on=ran_on)  # before the history, of which nobody else knows how long it was
+        write_jsonl(trial.folder.history, trial.rows)
         if ran_on:
             known = "its end" if ran_on[JUDGED_BY] else f"{millions(ran_on['tokens'])} tokens"
             text = f"{trial.task.name} had been trained to {known} by then"
@@ -272,16 +273,18 @@ class StageRecorder:
     def _ran_on(self, trial: TrialState, kill: Kill) -> dict[str, Any] | None:
         """How far a trial came past the point where it lost, and its score there if it had ended."""
         ended: dict[str, Any] = (trial.finished or {}).get("scores", {})
-        if trial.status == FINISHED:
+        if trial.status in (FINISHED, DIVERGED):
             ended = read_json(trial.folder.metrics)
-        tokens = max(trial.tokens, ended.get("tokens", 0))
-        return {"tokens": tokens, JUDGED_BY: ended.get(JUDGED_BY)} if ended or tokens > kill.tokens else None
+        tokens, score = max(trial.tokens, ended.get("tokens", 0)), ended.get(JUDGED_BY)
+        return {"tokens": tokens, JUDGED_BY: score} if score is not None or tokens > kill.tokens else None
 
     def _close(
         self, trial: TrialState, status: str, tokens: int | None = None, ran_on: dict[str, Any] | None = None
     ) -> None:
         trial.attempts.end(status)
         trial.attempts.settle()
+        if status == KILLED:
+            trial.attempts.overrule(KILLED)
         trial.status = status
         trained = trial.tokens if tokens is None else tokens
         self.journal.tokens[trial.task.stage, trial.task.name] = ran_on["tokens"] if ran_on else trained
@@ -322,6 +325,8 @@ class StageRecorder:
                 if metrics["status"] == FAILED and self.retry_failed:
                     continue
                 trial.status, ended_at[trial.task.name] = metrics["status"], metrics["tokens"]
+                if trial.status == KILLED:  # by a driver that did not come to the history
+                    self._rewrite_history(trial, _up_to(metrics["tokens"], trial.rows))
                 trial.started = {"device": metrics["device"], "precision": metrics["precision"]}
         for trial in sorted(trials, key=lambda trial: not trial.task.is_baseline):
             for row in trial.rows:
@@ -332,3 +337,7 @@ class StageRecorder:
                 self._pronounce(self._verdicts.diverged(trial.task.name, ended_at[trial.task.name]))
             elif trial.status == FAILED:
                 self._pronounce(self._verdicts.gave_up(trial.task))
+
+
+def _up_to(tokens: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["tokens"] <= tokens]

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from paramalloc.files import append_jsonl, read_jsonl
-from paramalloc.report.formats import millions
+from paramalloc.formats import millions
 from paramalloc.results import JUDGED_BY
 from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.rules.asha import RungKill

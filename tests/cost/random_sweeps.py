@@ -50,7 +50,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Try:
-    """`status` None: no end was written. `undone`: the last units, whose work was lost, if that is known."""
+    """`status` None: no end was written. `undone`: the last units, whose work was lost, if that is known.
+
+    `killed_later`: a verdict came after the end.
+    """
 
     trial: str
     node: str
@@ -59,6 +62,7 @@ class Try:
     end: int
     status: str | None
     undone: int | None
+    killed_later: bool = False
 
     def rows(self, unit: int) -> list[Row]:
         place = {"session": "s", "node": self.node, "stage": f"stage-{self.trial[0]}", "trial": self.trial}
@@ -66,7 +70,13 @@ class Try:
         if self.status is not None:
             lost = {"status": self.status, "lost_seconds": self.undone if self.undone is None else self.undone * unit}
             rows.append(ledger.trial_end(time=self.end * unit, **place, **lost))
+            if self.killed_later:
+                rows.append(ledger.trial_end(time=self.end * unit, **place, status="killed"))
         return rows
+
+    @property
+    def outcome(self) -> str | None:
+        return "killed" if self.killed_later else self.status
 
     @property
     def kept_until(self) -> int:
@@ -146,4 +156,6 @@ def attempts_at(draw: st.DrawFn, trial: str, nodes: list[Node]) -> list[Try]:
     if tries and draw(st.booleans()):
         last = next(node for node in nodes if node.name == tries[-1].node)
         tries[-1] = replace(tries[-1], status=None, end=last.until)
+    elif tries and draw(st.booleans()):
+        tries[-1] = replace(tries[-1], killed_later=True)
     return tries

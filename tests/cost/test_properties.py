@@ -62,7 +62,7 @@ def second_by_second(sweep: Sweep, waive: bool = True) -> dict[tuple[str, str | 
 
 def parts_at(sweep: Sweep, node: Node, moment: int) -> list[tuple[str | None, str, Fraction]]:
     """Who held which part of a node, and to what use."""
-    ends = {one.trial: one.status for one in sorted(sweep.tries, key=lambda one: one.start)}
+    ends = {one.trial: one.outcome for one in sorted(sweep.tries, key=lambda one: one.start)}
     uses = {"killed": "killed_by_rule", "failed": "failed", "diverged": "failed"}
     here = [one for one in sweep.tries if one.node == node.name]
     holders = [one for one in here if one.start <= moment < one.end]
@@ -105,7 +105,10 @@ def split_rows(sweep: Sweep, what: Any, time: int) -> list[Row]:
         return replace(sweep, nodes=[*(node for node in sweep.nodes if node != what), before, after]).rows()
     kept = time <= what.kept_until
     status, undone = ("interrupted", 0) if kept else (what.status, time - what.kept_until)
-    before, after = replace(what, end=time, status=status, undone=undone), replace(what, start=time)
+    before, after = (
+        replace(what, end=time, status=status, undone=undone, killed_later=False),
+        replace(what, start=time),
+    )
     return replace(sweep, tries=[*(one for one in sweep.tries if one != what), before, after]).rows()
 
 

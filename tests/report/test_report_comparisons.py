@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from paramalloc.files import append_jsonl, read_json, read_jsonl, write_json
+from paramalloc.formats import DASH
 from paramalloc.report.figures.gallery import make_figures
 from paramalloc.report.figures.pareto import Candidate, draw_pareto, front
 from paramalloc.report.figures.style import looks, style
-from paramalloc.report.formats import DASH
 from paramalloc.report.kills import killed_trials
 from paramalloc.report.load import Trial, load_results
 from paramalloc.report.sections.budgets import at_equal_budgets, budgets_section, finalist_runs

@@ -194,22 +194,53 @@ def test_the_last_report_given_twice_changes_nothing(sweep: PlayedSweep) -> None
     assert before == {path: path.read_bytes() for path in sweep.folder.root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("ending", ["failed", "diverged"])
-def test_a_trial_that_failed_or_diverged_ahead_of_the_baseline_stays_so_and_in_a_new_session_too(
-    sweep: PlayedSweep, ending: str
-) -> None:
+def test_a_trial_that_failed_ahead_of_the_baseline_stays_so_and_in_a_new_session_too(sweep: PlayedSweep) -> None:
     sweep.begin("wide")
     play(sweep, "wide", 16.0)
-    if ending == "failed":
-        sweep.fail("wide")
-    else:
-        sweep.recorder.receive("wide", {"kind": "diverged", "step": 100, "tokens": 12_800})
+    sweep.fail("wide")
     sweep.begin("base")
     play(sweep, "base", 10.0)
-    assert sweep.metrics("wide")["status"] == ending
+    assert sweep.metrics("wide")["status"] == "failed"
     sweep.again()
-    assert sweep.metrics("wide")["status"] == ending
+    assert sweep.metrics("wide")["status"] == "failed"
     assert sweep.kills() == []
+
+
+@pytest.mark.parametrize("new_driver", [False, True])
+@pytest.mark.parametrize("first", ["base", "wide"])
+def test_a_trial_that_lost_before_it_diverged_was_killed_whoever_came_first(
+    sweep: PlayedSweep, first: str, new_driver: bool
+) -> None:
+    def wide() -> None:
+        sweep.begin("wide")
+        if not any(sweep.evaluate("wide", tokens, 16.0) for tokens in range(2_000, 10_000, 2_000)):
+            sweep.recorder.receive("wide", {"kind": "diverged", "step": 70, "tokens": 9_000})
+        sweep.recorder.ended("wide")
+
+    def base() -> None:
+        sweep.begin("base")
+        play(sweep, "base", 10.0)
+
+    one, other = (base, wide) if first == "base" else (wide, base)
+    one()
+    if new_driver:
+        sweep.again()
+    other()
+    sweep.again()
+    metrics = sweep.metrics("wide")
+    assert (metrics["status"], metrics["tokens"], sweep.kills()) == ("killed", 6_000, ["wide"])
+    assert sweep.history("wide") == [2_000, 4_000, 6_000]
+    assert metrics["ran_on"] == ({"tokens": 9_000, JUDGED_BY: None} if first == "wide" else None)
+
+
+def test_a_trial_that_diverges_before_it_has_lost_stays_diverged(sweep: PlayedSweep) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0, range(2_000, 6_000, 2_000))
+    sweep.recorder.receive("wide", {"kind": "diverged", "step": 40, "tokens": 5_000})
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    sweep.again()
+    assert (sweep.metrics("wide")["status"], sweep.kills()) == ("diverged", [])
 
 
 def test_a_failed_trial_is_tried_again_by_a_new_command_from_its_checkpoint(sweep: PlayedSweep) -> None:

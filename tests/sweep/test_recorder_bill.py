@@ -9,8 +9,10 @@ import pytest
 from benchmarks.played_trials import row
 from cost.ledger import heartbeat
 from paramalloc.results import JUDGED_BY, RANKING
+from paramalloc.sweep import recorder
+from paramalloc.sweep.journal import Journal
 from paramalloc.sweep.outlook import Outlook
-from tests.sweep.played import PlayedSweep, play
+from tests.sweep.played import POINTS, PlayedSweep, play
 
 
 def bill_of(sweep: PlayedSweep, trial: str) -> dict[str, Any]:
@@ -99,6 +101,83 @@ def test_what_a_dead_driver_left_open_is_not_cut_short_by_a_verdict_on_its_sessi
     sweep.begin("slow", resumed_at_tokens=0)
     (end,) = [row for row in sweep.events("trial_end") if row["trial"] == "slow"]
     assert end["time"] == last
+
+
+CALLED = {"kind": "preempted", "reason": "spot notice", "by_notice": True, "step": 80, "tokens": 10_000}
+
+
+def leave(sweep: PlayedSweep, how: str) -> None:
+    """wide is no longer on its machine."""
+    if how == "preempted":
+        sweep.recorder.receive("wide", CALLED)
+    elif how == "lost":
+        sweep.recorder.lost("wide", "it died", set())
+    elif how == "interrupted":
+        sweep.recorder.interrupted("wide")
+    elif how == "told to stop":
+        sweep.recorder.ended("wide")
+
+
+@pytest.mark.parametrize("new_driver", [False, True])
+@pytest.mark.parametrize("how", ["preempted", "lost", "interrupted", "told to stop"])
+def test_a_verdict_saves_only_what_was_not_trained_by_then_however_the_trial_left(
+    sweep: PlayedSweep, how: str, new_driver: bool
+) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0, range(2_000, 12_000, 2_000))
+    if how != "told to stop":
+        leave(sweep, how)
+    sweep.journal.bill(heartbeat)
+    if new_driver:
+        sweep.again()
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    leave(sweep, how)
+    for _ in range(2):
+        line = bill_of(sweep, "wide")
+        assert (line["status"], line["tokens"], savings_of(sweep)) == ("killed", 10_000, {"wide": 2_000})
+        assert set(line["by_use"]) <= {"killed_by_rule", "lost_to_preemption"}
+        assert line["by_use"]["killed_by_rule"]["node_seconds"] > 0
+        sweep.again()
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("broken", ["trial_end", "metrics.json", "history.jsonl"])
+def test_a_driver_that_dies_while_it_closes_a_late_loser_invents_no_savings(
+    sweep: PlayedSweep, monkeypatch: pytest.MonkeyPatch, broken: str, finished: bool
+) -> None:
+    """Killed before one of its three writes; the next driver has the same numbers as if nothing had happened."""
+    places = {
+        "trial_end": (Journal, "bill"),
+        "metrics.json": (recorder, "write_json"),
+        "history.jsonl": (recorder, "write_jsonl"),
+    }
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0, range(2_000, 14_000 if finished else 12_000, 2_000))
+    if finished:
+        sweep.finish("wide")
+    sweep.begin("base")
+
+    def go_on() -> None:
+        for tokens in POINTS:
+            if tokens == 6_000:
+                patch.setattr(*places[broken], die)
+            sweep.evaluate("base", tokens, 10.0)
+        sweep.recorder.ended("wide")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        go_on()
+    sweep.again()
+    sweep.begin("base", resumed_at_tokens=4_000, history=[row(2_000, 10.0), row(4_000, 10.0)])
+    play(sweep, "base", 10.0, range(6_000, 14_000, 2_000))
+    reached = 12_000 if finished else 10_000
+    assert sweep.metrics("wide")["ran_on"]["tokens"] == reached
+    assert sweep.history("wide") == [2_000, 4_000, 6_000]
+    assert savings_of(sweep) == {"wide": 12_000 - reached}
+
+
+def die(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_verdict_on_a_trial_that_still_ran_saves_only_what_it_had_not_trained_by_then(sweep: PlayedSweep) -> None:

@@ -15,6 +15,7 @@ from statistics import mean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from paramalloc.formats import millions
 from paramalloc.report.figures.style import (
     BASELINE_COLOUR,
     CROWD,
@@ -28,7 +29,6 @@ from paramalloc.report.figures.style import (
     scale_perplexity,
     short_name,
 )
-from paramalloc.report.formats import millions
 from paramalloc.report.load import Trial
 from paramalloc.report.variants import Measure, VariantResult
 from paramalloc.results import DIVERGED, FAILED, KILLED

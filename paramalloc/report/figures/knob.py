@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Transform
 
+from paramalloc.formats import TIMES, millions, significant, span
 from paramalloc.report.figures.knob_axis import KnobAxis
 from paramalloc.report.figures.style import GREY, Look, few_round_ticks, new_figure, plain_ticks
-from paramalloc.report.formats import TIMES, millions, significant, span
 from paramalloc.report.load import Json
 from paramalloc.report.variants import Measure, VariantResult
 from paramalloc.results import DIVERGED, FAILED, KILLED

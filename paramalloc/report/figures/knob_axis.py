@@ -13,8 +13,8 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
+from paramalloc.formats import compact
 from paramalloc.report.figures.style import plain_ticks, short_name, tick_text
-from paramalloc.report.formats import compact
 from paramalloc.report.knob import Knob
 
 _LOG_FROM_RATIO = 8

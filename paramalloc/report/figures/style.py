@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from paramalloc.files import atomic_write
-from paramalloc.report.formats import significant
+from paramalloc.formats import significant
 
 DPI = 300
 _DRAWING = threading.RLock()

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from paramalloc.formats import DASH, millions, perplexity_text, significant
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import DASH, millions, perplexity_text, significant
 from paramalloc.report.load import SweepResults, Trial
 from paramalloc.report.variants import VariantResult, measure, spread
 from paramalloc.results import JUDGED_BY

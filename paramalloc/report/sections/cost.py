@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from cost.report import is_free, projection_lines, saving_lines
 from cost.series import Samples, price_samples
+from paramalloc.formats import DASH, hours, listed, millions, percent, sentence, usd
 from paramalloc.report.blocks import bullets, markdown_table
-from paramalloc.report.formats import DASH, hours, listed, millions, percent, sentence, usd
 from paramalloc.report.load import Json, SweepResults
 
 BUDGET_EVENTS = ("budget_warning", "budget_hold", "budget_stop")

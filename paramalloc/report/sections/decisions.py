@@ -6,9 +6,9 @@ verdict rested on.
 
 from __future__ import annotations
 
+from paramalloc.formats import DASH, listed, percent, ratio
 from paramalloc.proposals import PROPOSALS
 from paramalloc.report.blocks import bullets, markdown_table
-from paramalloc.report.formats import DASH, listed, percent, ratio
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.sections.findings import mishaps
 from paramalloc.report.variants import VariantResult

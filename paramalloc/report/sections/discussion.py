@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from paramalloc.formats import count_of, listed, percent, sentence, significant
 from paramalloc.report.blocks import bullets
-from paramalloc.report.formats import count_of, listed, percent, sentence, significant
 from paramalloc.report.kills import killed_trials
 from paramalloc.report.load import SweepResults, Trial
 from paramalloc.report.sections.budgets import EqualBudget, at_equal_budgets, finalist_runs

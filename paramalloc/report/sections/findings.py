@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from paramalloc.report.formats import listed, millions, percent, significant, span
+from paramalloc.formats import listed, millions, percent, significant, span
 from paramalloc.report.knob import differing_knobs
 from paramalloc.report.learning_rates import edge_warnings, rate_searches
 from paramalloc.report.load import UNFINISHED, SweepResults

@@ -6,8 +6,8 @@ of one that had ended before its verdict came, both scores are given and nothing
 
 from __future__ import annotations
 
+from paramalloc.formats import DASH, count_of, listed, millions, percent, sentence, significant, usd
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import DASH, count_of, listed, millions, percent, sentence, significant, usd
 from paramalloc.report.kills import KilledTrial, killed_trials
 from paramalloc.report.load import SweepResults, Trial
 from paramalloc.results import AUDIT, JUDGED_BY

@@ -5,8 +5,8 @@ Always holds: a section is there only where its files are; what the checks say s
 
 from __future__ import annotations
 
+from paramalloc.formats import listed, percent, significant, whole
 from paramalloc.report.blocks import bullets, markdown_table
-from paramalloc.report.formats import listed, percent, significant, whole
 from paramalloc.report.load import Json, SweepResults
 
 

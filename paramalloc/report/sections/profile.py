@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from paramalloc.formats import percent, significant
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import percent, significant
 from paramalloc.report.variants import VariantResult
 
 _QUANTILES = ("p50", "p95", "p99")

@@ -5,8 +5,8 @@ Always holds: nothing is told but what the runs' own files say.
 
 from __future__ import annotations
 
+from paramalloc.formats import listed
 from paramalloc.report.blocks import bullets
-from paramalloc.report.formats import listed
 from paramalloc.report.load import SweepResults
 
 _SHORT_HASH = 12

@@ -10,8 +10,8 @@ from __future__ import annotations
 from statistics import mean
 
 from paramalloc.evaluation.units import MIN_DOCUMENTS, is_capped
+from paramalloc.formats import perplexity_text, significant
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import perplexity_text, significant
 from paramalloc.report.variants import VariantResult
 
 _HEADS = {"dev_ppl": "dev PPL", "dev_bpb": "dev bpb", "test_ppl": "test PPL", "test_bpb": "test bpb"}

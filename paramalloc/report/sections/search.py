@@ -5,8 +5,8 @@ Always holds: pure text from loaded results; nothing for a sweep without a searc
 
 from __future__ import annotations
 
+from paramalloc.formats import count_of, listed, percent, significant
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import count_of, listed, percent, significant
 from paramalloc.report.load import SweepResults
 from paramalloc.report.search import Found, fruitless, hypervolume, rounds, searched, searched_in_words
 from paramalloc.report.variants import VariantResult

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paramalloc.report.blocks import bullets
-from paramalloc.report.formats import (
+from paramalloc.formats import (
     compact,
     count_of,
     listed,
@@ -19,6 +18,7 @@ from paramalloc.report.formats import (
     span,
     with_spread,
 )
+from paramalloc.report.blocks import bullets
 from paramalloc.report.load import Json, SweepResults
 from paramalloc.report.search import searched_in_words
 from paramalloc.report.sections.findings import missing

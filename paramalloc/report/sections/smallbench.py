@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from statistics import mean
 
+from paramalloc.formats import percent, significant
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import percent, significant
 from paramalloc.report.load import Json
 from paramalloc.report.variants import VariantResult
 

@@ -6,8 +6,8 @@ finish has none; what is not known is a dash.
 
 from __future__ import annotations
 
+from paramalloc.formats import DASH, compact, millions, percent, perplexity_text, significant, span
 from paramalloc.report.blocks import markdown_table
-from paramalloc.report.formats import DASH, compact, millions, percent, perplexity_text, significant, span
 from paramalloc.report.load import UNFINISHED, SweepResults
 from paramalloc.report.sections.findings import trials_at_once
 from paramalloc.report.variants import Measure, VariantResult, measure

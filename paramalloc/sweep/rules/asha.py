@@ -124,7 +124,8 @@ class SuccessiveHalving:
         for rung, places in enumerate(self.places):
             scores = {trial: score for trial in maybe if (score := self._score(trial, rung)) is not None}
             beaten = self._beaten(scores, surely, places)
-            verdicts += [self._stop(trial, rung) for trial in sorted(beaten & surely - self.kills.keys())]
+            judged = {trial for trial, kill in self.kills.items() if kill.reason != NOT_FINITE}
+            verdicts += [self._stop(trial, rung) for trial in sorted(beaten & surely - judged)]
             lost = {trial for trial in maybe - scores.keys() if trial in self._ended or trial in self.kills}
             surely = {
                 trial

@@ -1,8 +1,8 @@
 """The kill rule: a trial that stays above the baseline's perplexity for long enough is stopped.
 
 Always holds: a verdict is a function of the curves alone, not of the order in which their points arrive; a point
-that the baseline has not reached yet waits and is judged when it has; a verdict once reached stands. A baseline
-itself is never judged by the margin.
+that the baseline has not reached yet waits and is judged when it has; a verdict once reached stands, but for a
+divergence, before which a trial may turn out to have lost. A baseline itself is never judged by the margin.
 
     rule = KillRule({"emb45": "emb35"}, margin_ppl=0.5, window_tokens=1_000_000)
     rule.observe("emb45", 250_000, 812.0)   # -> [] or the kills that this point brought about
@@ -94,7 +94,7 @@ class KillRule:
 
     def _judge(self, trial: str) -> list[Kill]:
         curve, baseline = self._curves[trial], self.baseline_of[trial]
-        while trial not in self.kills and curve.judged < len(curve.points):
+        while self._is_open(trial) and curve.judged < len(curve.points):
             tokens, ppl = curve.points[curve.judged]
             if not self._reached(baseline, tokens):
                 return []
@@ -110,6 +110,10 @@ class KillRule:
                 gap, since = ppl - reference, curve.bad_since
                 return [self._kill(Kill(trial, MARGIN, tokens, ppl, baseline, reference, gap, tokens - since))]
         return []
+
+    def _is_open(self, trial: str) -> bool:
+        """Whether it can still be judged by the margin: a divergence came after all points that wait."""
+        return trial not in self.kills or self.kills[trial].reason == NOT_FINITE
 
     def _kill(self, kill: Kill) -> Kill:
         self.kills[kill.trial] = kill

@@ -123,10 +123,10 @@ class Attempts:
             for death in self._deaths
         )
 
-    def bill_again(self, status: str) -> None:
-        """A verdict that came late: what had finished, maybe under an earlier driver, was for nothing."""
+    def overrule(self, status: str) -> None:
+        """A verdict that came late: what had ended otherwise, maybe under an earlier driver, was for nothing."""
         end = self.journal.last_end(self.task.stage, self.task.name)
-        if end:  # else the run was taken over from another stage
+        if end and end["status"] != status:  # none: the run was taken over from another stage
             self._bill(ledger.trial_end, end["time"], session=end["session"], node=end["node"], status=status)
 
     def _take_up_earlier(self, status: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paramalloc.evaluation.units import perplexity
-from paramalloc.report.formats import (
+from paramalloc.formats import (
     compact,
     hours,
     listed,
