@@ -54,19 +54,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show_plan(config: SweepConfig, options: argparse.Namespace, console: Console) -> None:
+    from paramalloc.data.corpus import open_corpus
     from paramalloc.forecast import make_forecast
     from paramalloc.forecast_text import print_forecast
     from paramalloc.plan import make_plan, measure_corpus
     from paramalloc.plan_table import print_plan
-    from paramalloc.sweep.changes import changes_since
+    from paramalloc.sweep.changes import changes_since, require_same_text
     from paramalloc.sweep.runbook.plan_so_far import plan_so_far
 
     own = _results(config, options)
     plan = make_plan(config) if options.fresh else plan_so_far(config, ResultsFolder(own))
     print_plan(plan, measure_corpus(plan), console)
     print_forecast(make_forecast(plan, own), config.cost, console)
-    if not options.fresh:
-        changes_since(ResultsFolder(own), config)  # what a run would refuse is told after the plan
+    if not options.fresh:  # what a run would refuse is told after the plan
+        require_same_text(config, ResultsFolder(own), open_corpus(config.data).fingerprint())
+        changes_since(ResultsFolder(own), config)
 
 
 def _results(config: SweepConfig, options: argparse.Namespace) -> Path:

@@ -63,13 +63,17 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One variant: what its trials cost, its bits per byte, and how it is drawn (matplotlib's colour and marker)."""
+    """One variant: what its trials cost, its bits per byte, and how it is drawn (matplotlib's colour and marker).
+
+    `is_baseline`: it is named, however many there are.
+    """
 
     variant: str
     usd: float
     bpb: float
     color: str = "#0072B2"
     marker: str = "o"
+    is_baseline: bool = False
 
 
 def png(figure: Figure) -> bytes:
@@ -152,7 +156,7 @@ def dollars_against_bpb(points: Sequence[Point]) -> Figure:
     """What each variant cost against how well it compresses; lower is better in both. Of many the best are named."""
     with _drawing() as (figure, axes):
         dearest = max((point.usd for point in points), default=0.0)
-        named = sorted(points, key=lambda point: point.bpb)[:_MOST_NAMED]
+        named = sorted(points, key=lambda point: (not point.is_baseline, point.bpb))[:_MOST_NAMED]
         others = [point for point in points if point not in named] if len(points) > _MOST_NAMED else []
         if others:
             places = [point.usd for point in others], [point.bpb for point in others]

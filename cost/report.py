@@ -21,6 +21,7 @@ from cost.bill import OTHER_USES
 
 Json = dict[str, Any]
 _AMOUNT = ("usd", "node_seconds", "unpriced_node_seconds")
+_MOST_NAMES = 6  # in a line
 _SHORT_NAME = 8  # letters of a Ray node's id, as everywhere else
 CSV_COLUMNS = ("stage", "trial", "variant", "status", "use", *_AMOUNT)
 
@@ -103,7 +104,9 @@ def saving_lines(summary: Json) -> list[str]:
         lines.append(f"saved by first hours that AWS waived: {_usd(first['usd'])}")
     stopped = [line["trial"] for line in kills["by_trial"] if line["tokens_not_trained"] != 0]
     if stopped:
-        lines.append(f"saved by stopping losers early: {_usd(kills['usd'])} ({', '.join(stopped)})")
+        more = f" and {len(stopped) - _MOST_NAMES:,} more" if len(stopped) > _MOST_NAMES else ""
+        names = f"{', '.join(stopped[:_MOST_NAMES])}{more}"
+        lines.append(f"saved by stopping losers early: {_usd(kills['usd'])} ({names})")
     return lines
 
 

@@ -17,57 +17,20 @@ from typing import Any
 
 from cost.budget import Estimate, Range, estimate
 from paramalloc.allocation import flops_per_token
-from paramalloc.config import CostConfig, RankingConfig, ResourcesConfig
-from paramalloc.errors import UserError
-from paramalloc.files import read_json
+from paramalloc.config import RankingConfig, ResourcesConfig
 from paramalloc.plan import Plan, StagePlan, rates_tried
 from paramalloc.proposals import corner_shapes
 from paramalloc.rental import Rental, on_cluster, rental
-from paramalloc.results import FINALISTS, FINISHED, RANKING, ResultsFolder
+from paramalloc.results import FINALISTS, RANKING
+from paramalloc.speed import Speed, Work, measured_speed, stated_speed
 from paramalloc.sweep.rules.asha import REDUCTION, halving_rungs
-from paramalloc.sweep_file import load_sweep
 from paramalloc.training.run import Budget
 
 FIXED_PRICE = "cost.fixed_usd_per_hour"
-COMPARABLE = 2.0  # a model of so many times the FLOPs per token, or as much less, runs at about the same FLOP/s
 BOOT_SECONDS = 360.0  # assumed of a rented machine: a minute of EC2's, and the installation of 2 GB of packages
 
 
-@dataclass(frozen=True)
-class Work:
-    """Training runs that may go on side by side."""
-
-    runs: int
-    tokens: int
-    flops: float
-
-    def __add__(self, other: Work) -> Work:
-        return Work(self.runs + other.runs, self.tokens + other.tokens, self.flops + other.flops)
-
-
 Phases = Sequence[tuple[Work, Work]]  # each with the least and the most that it may be
-
-
-@dataclass(frozen=True)
-class Speed:
-    """How fast one machine trains, evaluations included, and who says so.
-
-    `per_trial`: FLOPs per second of one trial, slowest and fastest; or `tokens_per_second` of the whole machine.
-    `at_once`: trials that it holds.
-    """
-
-    said_by: str
-    at_once: int = 1
-    per_trial: Range | None = None
-    tokens_per_second: float | None = None
-
-    def of(self, work: Work) -> Range:
-        """Tokens per second of the machine at this work."""
-        if self.tokens_per_second is not None:
-            return self.tokens_per_second, self.tokens_per_second
-        assert self.per_trial is not None
-        scale = min(self.at_once, work.runs) * work.tokens / work.flops
-        return self.per_trial[0] * scale, self.per_trial[1] * scale
 
 
 @dataclass(frozen=True)
@@ -104,7 +67,7 @@ def forecast(
     at_once = slots or room(plan.config.resources)
     fixed = plan.config.cost.fixed_usd_per_hour
     price = rented.price.usd_per_hour if rented and rented.here else (fixed, fixed)
-    speed = _stated(plan.config.cost) or _measured(plan, results, own, at_once)
+    speed = stated_speed(plan.config.cost) or measured_speed(plan, results, own, at_once)
     if speed is None:
         return Forecast(None, f"no finished trial with the same `resources` lies in {results}", price, rented)
     phases = ranking_work(plan), final_work(plan)
@@ -231,89 +194,6 @@ def room(resources: ResourcesConfig) -> int:
     per_trial = resources.gpus_per_trial if resources.gpus_per_trial != "auto" else float(gpus > 0)
     holds = (os.cpu_count() or 1) / resources.cpus_per_trial
     return max(1, int(min(holds, gpus / per_trial) if per_trial else holds))
-
-
-def _stated(cost: CostConfig) -> Speed | None:
-    if cost.tokens_per_second is None:
-        return None
-    said_by = f"as stated: {cost.tokens_per_second:,.0f} tokens per second (cost.tokens_per_second)"
-    return Speed(said_by, tokens_per_second=cost.tokens_per_second)
-
-
-@dataclass(frozen=True)
-class _Finished:
-    """A finished trial: whose it is, FLOPs per token, and FLOPs per second over all of its time but what was lost."""
-
-    sweep: str
-    flops_per_token: float
-    flops_per_second: float
-
-
-def _measured(plan: Plan, results: Path, own: Path, at_once: int) -> Speed | None:
-    """From trials with the same resources that finished: the sweep's own, else those of its neighbours.
-
-    Of these, models as large as the plan's; where there are none, the nearest, and it is said that this is a guess.
-    """
-    others = sorted(path for path in results.iterdir() if path != own) if results.is_dir() else []
-    for folders in ([own], others):
-        trials = [trial for path in folders for trial in _finished(ResultsFolder(path), plan.config.resources)]
-        if trials:
-            return _speed_of(trials, [flops_per_token(item.shape) for item in plan.variants], at_once)
-    return None
-
-
-def _speed_of(trials: Sequence[_Finished], sizes: Sequence[float], at_once: int) -> Speed:
-    """The speed at which models of these sizes (FLOPs per token) will train."""
-    apart = {trial: _times_as_large(trial.flops_per_token, sizes) for trial in trials}
-    nearest = min(apart.values(), key=_factor)
-    used = [trial for trial, times in apart.items() if _factor(times) <= max(_factor(nearest), COMPARABLE)]
-    speeds = [trial.flops_per_second for trial in used]
-    count = "one finished trial" if len(used) == 1 else f"{len(used)} finished trials"
-    names = ", ".join(dict.fromkeys(trial.sweep for trial in used))
-    together = f"{at_once} trials" if at_once > 1 else "one trial"
-    said_by = f"as measured by {count} of {names}, {together} at a time{_caution(nearest)}"
-    return Speed(said_by, at_once, per_trial=(min(speeds), max(speeds)))
-
-
-def _times_as_large(size: float, sizes: Sequence[float]) -> float:
-    """Against the largest of `sizes` if it is larger, the smallest if it is smaller, 1 between them."""
-    return max(1.0, size / max(sizes)) if size > min(sizes) else size / min(sizes)
-
-
-def _factor(times: float) -> float:
-    return max(times, 1 / times)
-
-
-def _caution(times: float) -> str:
-    """What to think of a speed measured on models so many times as large as those it is taken for."""
-    if _factor(times) <= COMPARABLE:
-        return ""
-    size, use, then = ("smaller", "less well", "less") if times < 1 else ("larger", "better", "more")
-    much = f"{_factor(times):.2g} times"
-    return f"; a guess, as those models are {much} {size} and use a machine {use}: it may take far {then}"
-
-
-def _finished(folder: ResultsFolder, resources: ResourcesConfig) -> list[_Finished]:
-    """The finished trials of a sweep with these resources; none of a damaged folder."""
-    try:
-        if not folder.sweep.exists():
-            return []
-        config = load_sweep(folder.sweep)
-        if config.resources != resources:
-            return []
-        trials = [trial for stage in (*config.stage_names, FINALISTS) for trial in folder.trials(stage)]
-        ended = [read_json(trial.metrics) for trial in trials if trial.metrics.exists()]
-        return [
-            _Finished(
-                folder.root.name,
-                metrics["train_flops"] / metrics["tokens"],
-                metrics["train_flops"] / (metrics["wall_seconds"] - (metrics["lost_seconds"] or 0.0)),
-            )
-            for metrics in ended
-            if metrics["status"] == FINISHED and metrics["wall_seconds"]
-        ]
-    except (UserError, OSError, ValueError, KeyError, TypeError):
-        return []
 
 
 def _work(budget: Budget, runs: int, tokens: int | None = None) -> Work:

@@ -6,7 +6,6 @@ error that names the experiment. `python tune_main.py SWEEP.yaml --plan` prints 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +19,6 @@ from paramalloc.errors import UserError
 from paramalloc.proposals import Proposal, with_proposals
 from paramalloc.training.run import Budget
 
-FEW_STEPS = 200
-MANY_EPOCHS = 4  # beyond about four passes repeated text is worth less than new (Muennighoff et al. 2023)
 _BYTES_PER_TOKEN = {1_000: 2.5, 4_000: 3.5, 16_000: 4.3, 64_000: 4.7}  # English, byte-level BPE; for estimates only
 
 
@@ -77,6 +74,14 @@ class Plan:
     @property
     def baseline(self) -> VariantPlan:
         return self.stages[0].baseline
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """Those to prepare at the start: the variants', and the largest that a search may ask the text for."""
+        sizes = dict.fromkeys(item.shape.vocab_size for item in self.variants)
+        if self.config.search and self.config.search.vocab_size:
+            sizes |= {self.config.search.vocab_size[1]: None}
+        return tuple(sizes)
 
     @property
     def most_challengers(self) -> int:
@@ -168,22 +173,6 @@ def _plan_variant(config: SweepConfig, variant: Variant, place: str) -> VariantP
     return VariantPlan(variant, shape, ranking, final)
 
 
-def dead_ends(config: SweepConfig) -> list[str]:
-    """Variants of later stages that some winners of the stages before would leave without a shape, in words."""
-    built_on = {stage.builds_on for stage in config.places.values()}
-    bases = [stage for stage in config.places.values() if stage.name in built_on]
-    found: dict[tuple[str, str], list[str]] = {}
-    for choice in itertools.product(*([item.name for item in stage.enabled] for stage in bases)):
-        plan = make_plan(config, dict(zip((stage.name for stage in bases), choice, strict=True)))
-        for stage in plan.stages:
-            for name in stage.left_out:
-                found.setdefault((stage.name, name), []).append(" with ".join(choice))
-    return [
-        f"{name} has no shape on some winners, and would be left out of the stage {stage}: {', '.join(choices)}"
-        for (stage, name), choices in found.items()
-    ]
-
-
 def rates_tried(item: VariantPlan) -> int:
     """How many peak learning rates a variant is ranked at."""
     rates = item.variant.training.learning_rate
@@ -202,8 +191,8 @@ def measure_corpus(plan: Plan) -> CorpusSize:
     return CorpusSize(sizes, estimated)
 
 
-def plan_as_json(plan: Plan, size: CorpusSize) -> dict[str, Any]:
-    """The content of plan.json."""
+def plan_as_json(plan: Plan, size: CorpusSize, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of plan.json. `warnings`: those of `plan_warnings`."""
     return {
         "sweep": plan.config.name,
         "baseline": plan.baseline.name,
@@ -221,7 +210,7 @@ def plan_as_json(plan: Plan, size: CorpusSize) -> dict[str, Any]:
             for stage in plan.stages
         ],
         "variants": [_variant_as_json(item, size) for item in plan.variants],
-        "warnings": warnings(plan, size),
+        "warnings": list(warnings),
     }
 
 
@@ -259,52 +248,6 @@ def _variant_as_json(item: VariantPlan, size: CorpusSize) -> dict[str, Any]:
 def epochs(run: Budget, size: CorpusSize) -> float:
     """Passes over the training text that the whole run makes."""
     return run.total_tokens / size.train_tokens[run.shape.vocab_size]
-
-
-def warnings(plan: Plan, size: CorpusSize) -> list[str]:
-    """What a careful reader would object to before the start, in words."""
-    found = []
-    shortest = min((item.ranking for item in plan.variants), key=lambda run: run.total_steps)
-    if shortest.total_steps < FEW_STEPS:
-        found.append(
-            f"a ranking run has only {shortest.total_steps} steps of {shortest.step_tokens:,} tokens: too few to "
-            "rank variants by; lower training.batch_size or raise ranking.tokens"
-        )
-    if len({item.final.budget_tokens for item in plan.variants}) > 1:
-        found.append("the finalists' budgets differ (training.tokens): their scores will not compare at equal tokens")
-    runs = {"ranking": [item.ranking for item in plan.variants], "final": [item.final for item in plan.variants]}
-    for kind, each in runs.items():
-        most = max(epochs(run, size) for run in each)
-        if most > MANY_EPOCHS:
-            found.append(
-                f"a {kind} run passes {most:.1f} times over the corpus: above {MANY_EPOCHS}, variants are ranked "
-                "by how they over-fit; use more text or fewer tokens"
-            )
-    if plan.baseline.ranking.budget_tokens > plan.baseline.final.budget_tokens:
-        found.append("ranking.tokens is more than training.tokens: the ranking trains longer than the final")
-    ranking = plan.config.ranking
-    if ranking.stop == "kill_rule" and ranking.kill_rule.window_tokens >= ranking.tokens:
-        found.append("ranking.kill_rule.window_tokens is as long as a ranking run: the rule can never act")
-    for section, run in (("ranking", plan.baseline.ranking), ("finalists", plan.baseline.final)):
-        if run.eval_interval_tokens >= run.budget_tokens:
-            found.append(f"{section}.eval_interval_tokens is as long as such a run: its curve will be a single point")
-    for stage in plan.stages:
-        first_of: dict[Budget, str] = {}
-        for item in stage.variants:
-            twin = first_of.setdefault(item.ranking, item.name)
-            if twin != item.name:
-                found.append(
-                    f"{twin} and {item.name} come to the same shape and training: they are one variant, trained "
-                    "twice; take one out or set them further apart"
-                )
-        if stage.built_on is not None and not plan.takes_over(stage):
-            found.append(
-                f"no variant of the stage {stage.name} is what it is built on, unchanged: "
-                f"its winner may be worse than {stage.built_on}"
-            )
-    if any(stage.assumed for stage in plan.stages):
-        found += dead_ends(plan.config)
-    return found
 
 
 def stage_in_words(stage: StagePlan) -> str:

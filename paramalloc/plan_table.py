@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from paramalloc.allocation import flops_per_token, print_param_table
-from paramalloc.plan import CorpusSize, Plan, epochs, rates_tried, stage_in_words, warnings
+from paramalloc.plan import CorpusSize, Plan, epochs, rates_tried, stage_in_words
+from paramalloc.plan_warnings import warnings
 from paramalloc.results import FINALISTS
 from paramalloc.tables import print_whole
 
@@ -57,8 +58,9 @@ def _budget_table(plan: Plan, size: CorpusSize) -> Table:
     """A row per variant and stage; `most runs` is what the final costs should the variant be promoted."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     headers = ("variant", "stage", "most runs", "Mtokens", "steps", "tokens/step", "epochs", "FLOPs")
-    for index, header in enumerate(headers):
-        table.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
+    table.add_column(headers[0], overflow="fold")
+    for header in headers[1:]:
+        table.add_column(header, justify="left" if header == "stage" else "right", no_wrap=True)
     about = "~" if size.estimated else ""
     seeds = len(plan.config.finalists.seeds)
     for ranking, item in [(stage.name, item) for stage in plan.stages for item in stage.variants]:

@@ -95,7 +95,7 @@ def test_a_speed_is_taken_from_models_as_large_or_called_a_guess(tmp_path: Path)
     earlier(tmp_path / "small", small, {"base": 64.0})
     assert forecast(small, tmp_path, tmp_path / "t").said_by.endswith("trials at a time")
     said_by = forecast(large, tmp_path, tmp_path / "t").said_by
-    assert f"a guess, as those models are {min(of_large) / of_small[0]:.2g} times smaller" in said_by
+    assert f"a guess, from models {max(of_large) / of_small[0]:.2g} times smaller, which use" in said_by
     earlier(tmp_path / "large", large, {"base": 64.0})
     for name, plan in (("small", small), ("large", large)):
         said_by = forecast(plan, tmp_path, tmp_path / "t").said_by
@@ -103,7 +103,22 @@ def test_a_speed_is_taken_from_models_as_large_or_called_a_guess(tmp_path: Path)
         assert "guess" not in said_by
     (tmp_path / "small" / "sweep.yaml").unlink()
     said_by = forecast(small, tmp_path, tmp_path / "t").said_by
-    assert f"{of_large[0] / max(of_small):.2g} times larger and use a machine better: it may take far more" in said_by
+    assert (
+        f"{of_large[0] / min(of_small):.2g} times larger, which use a machine better: it may take far more" in said_by
+    )
+
+
+def test_one_model_of_a_plan_that_nobody_has_measured_makes_its_speed_a_guess(tmp_path: Path) -> None:
+    small = make_plan(make())
+    both = make_plan(
+        make(experiments=[{"name": "base"}, {"name": "deep", "total_params": 1_000_000, "vocab_size": 2_000}])
+    )
+    earlier(tmp_path / "small", small, {"base": 64.0})
+    assert "times smaller, which use" in forecast(both, tmp_path, tmp_path / "t").said_by
+    earlier(tmp_path / "both", both, {"deep": 64.0})
+    said_by = forecast(both, tmp_path, tmp_path / "t").said_by
+    assert "2 finished trials of both, small" in said_by
+    assert "guess" not in said_by
 
 
 def test_the_sweeps_own_results_go_before_those_of_others_and_other_resources_say_nothing(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from paramalloc.errors import UserError
 from paramalloc.files import append_jsonl
-from paramalloc.plan import CorpusSize, dead_ends, make_plan, plan_as_json, warnings
+from paramalloc.plan import CorpusSize, make_plan, plan_as_json
 from paramalloc.plan_table import print_plan
+from paramalloc.plan_warnings import dead_ends, warnings
 from paramalloc.results import ResultsFolder
 from paramalloc.sweep.runbook.plan_so_far import plan_so_far
 from paramalloc.sweep_file import check_sweep, load_sweep
@@ -120,6 +121,16 @@ def test_the_printed_plan_names_every_variant_and_warning_and_cuts_nothing(width
     for part in ("v16k-tied", "v16k-untied", "v8k-untied", "warning:", "~0.42", "estimated"):
         assert part in text
     assert "…" not in text
+
+
+def test_a_long_name_costs_no_digit_of_the_plan() -> None:
+    name = "a-name-of-sixty-letters-that-says-all-there-is-to-say-of-it-"
+    config = check_sweep({"name": "t", "experiments": [{"name": name}], "training": {"tokens": 50_000_000_000}})
+    plan, stream = make_plan(config), io.StringIO()
+    print_plan(plan, size(plan), Console(file=stream, width=80))
+    budgets = stream.getvalue().split("most runs")[1]
+    assert "…" not in budgets
+    assert "50,000.0" in budgets
 
 
 def test_a_runbook_is_planned_stage_by_stage_and_says_which_winners_leave_a_variant_without_a_shape() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import tune_main
 from cluster.teardown import OwnCluster
+from paramalloc.data.corpus import open_corpus
 from paramalloc.data.source_files import SourceFile, text_file
 from paramalloc.errors import UserError
 from paramalloc.files import atomic_write, write_json
@@ -60,7 +61,7 @@ def test_a_change_that_a_run_would_refuse_is_refused_after_the_plan(
 ) -> None:
     folder = ResultsFolder(tmp_path / "results" / "mine")
     atomic_write(folder.sweep, dump_sweep(load_sweep(sweep)))
-    write_json(folder.plan, {})
+    write_json(folder.plan, {"corpus_fingerprint": open_corpus(load_sweep(sweep).data).fingerprint()})
     assert run(sweep, "--plan") == 0
     capsys.readouterr()
     assert run(sweep, "--plan", "--set", "ranking.tokens=8_000") == 2
@@ -68,6 +69,25 @@ def test_a_change_that_a_run_would_refuse_is_refused_after_the_plan(
     assert "mine: 2 variants" in said.out
     assert "ranking.tokens: 5000000 -> 8000" in said.err
     assert run(sweep, "--plan", "--set", "ranking.tokens=8_000", "--fresh") == 0
+    assert run(sweep, "--plan", "--set", "data.synthetic_bytes=210_000") == 2
+    assert "results of another text" in capsys.readouterr().err
+
+
+def test_what_the_hub_does_not_give_is_told_before_anything_starts(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def started(verbose: bool) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("paramalloc.sweep.machines.ray_session._start", started)
+    monkeypatch.setattr("paramalloc.data.pinned.PinnedDataset.cached", lambda *_: None)
+    monkeypatch.setattr("paramalloc.data.pinned._hub_problem", lambda repository: "nobody answers")
+    text = tmp_path / "text.txt"
+    text.write_text("one\n\ntwo\n\n" * 1000)
+    probed = "evaluation.metrics=[perplexity, smallbench_accuracy]"
+    for corpus, missing in (("wikitext-2", "Salesforce/wikitext, nyu-mll/glue"), (text, "got nyu-mll/glue")):
+        assert run(sweep, "--set", f"data.corpus={corpus}", "--set", probed) == 2
+        assert missing in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,8 @@ def _hub_problem(repository: str) -> str | None:
     """Ask the Hub for a data set's page once; why it is no use, in words, when nobody answers within seconds."""
     import huggingface_hub.constants as hub
 
-    if hub.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set and it is not in the cache"
+    if hub.HF_HUB_OFFLINE or import_datasets().config.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set and it is not in the cache"
     try:
         urllib.request.urlopen(f"{hub.ENDPOINT}/api/datasets/{repository}", timeout=_PROBE_SECONDS).close()
     except urllib.error.HTTPError:

@@ -16,7 +16,8 @@ from paramalloc.data.prepare import prepare_all
 from paramalloc.data.progress import bars_on
 from paramalloc.files import append_jsonl, atomic_write, write_json
 from paramalloc.forecast import forecast_as_json, make_forecast
-from paramalloc.plan import CorpusSize, Plan, StagePlan, plan_as_json, stage_in_words, warnings
+from paramalloc.plan import CorpusSize, Plan, StagePlan, plan_as_json, stage_in_words
+from paramalloc.plan_warnings import warnings
 from paramalloc.provenance import record_provenance
 from paramalloc.report import build_report
 from paramalloc.report.live import LivePage
@@ -59,7 +60,8 @@ def run_course(
             if not {item.shape.vocab_size for item in plan.variants} <= session.data.token_sets.keys():
                 session.data = _load_data(plan, corpus, folder, display)
             about = {"corpus_fingerprint": corpus.fingerprint(), "estimate": estimate}
-            write_json(folder.plan, plan_as_json(plan, _size(session.data)) | about)
+            size = _size(session.data)
+            write_json(folder.plan, plan_as_json(plan, size, warnings(plan, size)) | about)
             if len(plan.stages) > 1:
                 display.say(stage_in_words(stage))
             new = {item.name: item.shape for item in stage.variants if item.name not in shown}
@@ -89,15 +91,9 @@ def _size(data: SweepData) -> CorpusSize:
 
 
 def _load_data(plan: Plan, corpus: Corpus, folder: ResultsFolder, display: Display) -> SweepData:
-    """Tokens and probes, prepared now where they are not in the cache, and the manifest that describes them.
-
-    Of a search the largest vocabulary is prepared too: whether the text has enough for it is known at the start.
-    """
-    vocab_sizes = dict.fromkeys(item.shape.vocab_size for item in plan.variants)
-    if plan.config.search and plan.config.search.vocab_size:
-        vocab_sizes |= {plan.config.search.vocab_size[1]: None}
+    """Tokens and probes, prepared now where they are not in the cache, and the manifest that describes them."""
     probes, searched = sweep_probes(plan.config, corpus, display.say)
-    token_sets = prepare_all(plan.config.data, vocab_sizes, display.say, bars_on(display.console), corpus=corpus)
+    token_sets = prepare_all(plan.config.data, plan.vocab_sizes, display.say, bars_on(display.console), corpus=corpus)
     write_manifest(plan.config, corpus, token_sets, folder, searched)
     interval = plan.config.ranking.eval_interval_tokens
     return make_sweep_data(token_sets, plan.baseline.shape.vocab_size, interval, probes)

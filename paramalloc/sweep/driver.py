@@ -50,7 +50,7 @@ def run_sweep(
         text = f"done already. {done['sentence']}\nreport: {folder.report}"
         console.print(text, highlight=False, markup=False, soft_wrap=True)
         return EXIT_TRIAL_FAILED if done["failed_trials"] else 0
-    require_sources(config, corpus, (item.shape.vocab_size for item in plan.variants))
+    require_sources(config, corpus, plan.vocab_sizes)
     with RaySession(verbose) as ray_session:
         from paramalloc.sweep.course import run_course
 

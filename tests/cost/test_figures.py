@@ -101,11 +101,11 @@ def test_figures_show_their_data_and_the_same_data_give_the_same_bytes() -> None
 
 
 def test_of_many_variants_the_best_have_names_and_the_others_are_points() -> None:
-    many = [Point(f"v{n:02}", 1.0 + n, 1.5 - n / 100) for n in range(20)]
+    many = [Point(f"v{n:02}", 1.0 + n, 1.5 - n / 100, is_baseline=not n) for n in range(20)]
     (axes,) = dollars_against_bpb(many).axes
-    assert {note.get_text() for note in axes.texts} == {f"v{n:02}" for n in range(8, 20)}
+    assert {note.get_text() for note in axes.texts} == {"v00", *(f"v{n:02}" for n in range(9, 20))}
     crowd = axes.lines[0].get_xydata().tolist()
-    assert crowd == [[point.usd, point.bpb] for point in many[:8]]
+    assert crowd == [[point.usd, point.bpb] for point in many[1:9]]
 
 
 def test_a_budget_far_away_is_named_instead_of_drawn() -> None:

@@ -60,7 +60,8 @@ def test_what_the_hub_says_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("offline", "reason"), [(False, r"the Hub cannot be reached \(no route\)"), (True, "HF_HUB_OFFLINE is set")]
+    ("offline", "reason"),
+    [(False, r"the Hub cannot be reached \(no route\)"), (True, "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")],
 )
 def test_without_a_network_the_hub_is_asked_once_and_advice_given(
     monkeypatch: pytest.MonkeyPatch, offline: bool, reason: str

@@ -18,6 +18,7 @@ from paramalloc.report.figures.pareto import Candidate, draw_pareto, front
 from paramalloc.report.figures.style import looks, style
 from paramalloc.report.kills import killed_trials
 from paramalloc.report.load import Trial, load_results
+from paramalloc.report.sections import kills
 from paramalloc.report.sections.budgets import at_equal_budgets, budgets_section, finalist_runs
 from paramalloc.report.sections.discussion import discussion
 from paramalloc.report.sections.kills import kills_section
@@ -135,6 +136,13 @@ def test_a_verdict_that_came_late_is_told_with_how_far_the_trial_had_come(
     assert (" of dev, its baseline at 300.0." in note) == (score is not None)
 
 
+def test_many_late_verdicts_are_counted(killed: Any) -> None:
+    (kill,) = killed_trials(load_results(killed.folder))
+    late = {"tokens": 2_500_000, JUDGED_BY: None}
+    said = kills._late([replace(kill, trial=f"v{number}", ran_on=late) for number in range(7)])
+    assert [sentence[:35] for sentence in said] == ["What 7 of them lost against came la"]
+
+
 @pytest.mark.parametrize(("right", "word"), [(True, "right"), (False, "**wrong**"), (None, "within noise")])
 def test_an_audit_tells_whether_a_kill_was_right(killed: Any, right: bool | None, word: str) -> None:
     text = "emb25 was run on to its end: 310.0 against 300.0 of emb35"
@@ -212,7 +220,9 @@ def test_a_lower_mean_that_does_not_win_is_told_beside_the_best_setting(
     results = load_results(sweep.folder)
     _, bullets = best_setting(results, variant_results(results))
     assert "**emb35 (baseline)**" in bullets
-    assert "emb25 has a lower mean, 69.00 on dev; the verdict above says why that is not enough" in bullets
+    assert (
+        "emb25 has a lower mean, 69.00 on dev (1.4% lower than the baseline's), less than the 5% asked for" in bullets
+    )
 
 
 def _slower(run: Trial) -> Trial:

@@ -64,7 +64,7 @@ def _points(results: SweepResults, cost: Json, appearance: Mapping[str, Look]) -
         known = [usd for usd in spent if usd is not None]
         if bpb is not None and known and len(known) == len(spent):
             look = appearance[variant.name]
-            yield Point(variant.name, sum(known), bpb, look.color, look.marker)
+            yield Point(variant.name, sum(known), bpb, look.color, look.marker, variant.is_baseline)
 
 
 def _usd(line: Json) -> float | None:

@@ -63,7 +63,8 @@ class KnobFigure:
     def _draw_ranking(self, axes: Axes) -> None:
         finished = [variant for variant in self.variants if variant.ranking_score]
         scores = {variant.name: float(variant.ranking_score[self.measure.dev]) for variant in finished}
-        crosses = "" if self._has_notes else f"; {TIMES} killed"
+        killed = any(map(_was_killed, self.variants))
+        crosses = f"; {TIMES} killed" if killed and not self._has_notes else ""
         axes.set_title(f"ranking: {millions(finished[0].ranking_score['tokens'])} tokens, one seed{crosses}")
         _set_limits(axes, list(scores.values()), headroom=0.6)
         self._connect(axes, scores)
@@ -74,19 +75,19 @@ class KnobFigure:
 
     def _draw_unscored(self, axes: Axes) -> None:
         """The killed, neighbours' notes at different heights, and at the lower edge a word for the others."""
-        previous, lowered = None, False
+        previous, lowered, top = None, False, axes.get_ylim()[1]
         for variant in sorted(self.variants, key=lambda variant: self.axis.place(variant.name)):
             run, x = variant.ranking, self.axis.place(variant.name)
-            if run and run.status == KILLED and run.last_evaluation:
+            if run and run.last_evaluation and _was_killed(variant):
                 near = previous is not None and self.axis.distance(previous, x) < _NOTE_WIDTH
                 previous, lowered = x, near and not lowered
-                self._draw_killed(axes, variant.name, run.last_evaluation, lowered)
+                self._draw_killed(axes, variant.name, run.last_evaluation, lowered, top)
             elif run and run.status in (DIVERGED, FAILED):
                 self._note(axes, x, _LOWER_EDGE, axes.get_xaxis_transform(), run.status)
 
-    def _draw_killed(self, axes: Axes, name: str, last: Json, lowered: bool) -> None:
+    def _draw_killed(self, axes: Axes, name: str, last: Json, lowered: bool, top: float) -> None:
         ppl, x = last[self.measure.dev], self.axis.place(name)
-        inside = ppl < axes.get_ylim()[1]
+        inside = ppl < top
         y, transform = (ppl, axes.transData) if inside else (_UPPER_EDGE, axes.get_xaxis_transform())
         axes.plot(x, y, "x", color=self.looks[name].color, ms=6, mew=1.8, zorder=4, transform=transform)
         value = "" if inside else f"\n(↑ {significant(ppl, 3)})"
@@ -150,6 +151,12 @@ class KnobFigure:
         right.yaxis.set_label_coords(_RIGHT_LABEL, 0.5, transform=axes.transAxes)
         right.spines["right"].set_visible(True)
         right.yaxis.set_major_locator(few_round_ticks())
+
+
+def _was_killed(variant: VariantResult) -> bool:
+    """Whether it is shown as a cross, at the score that it had last."""
+    run = variant.ranking
+    return run is not None and run.status == KILLED and run.last_evaluation is not None
 
 
 def _set_limits(axes: Axes, values: Sequence[float], headroom: float) -> None:

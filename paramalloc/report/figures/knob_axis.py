@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from matplotlib.axes import Axes
@@ -84,12 +85,12 @@ class KnobAxis:
         axes.set_xticks(values, [_text(value) + ("\nbaseline" if value == baseline else "") for value in values])
         axes.minorticks_off()
 
-    @property
+    @cached_property
     def _range(self) -> tuple[float, float]:
         places = [self.place(name) for name in self.names]
         return min(places), max(places)
 
-    @property
+    @cached_property
     def _log(self) -> bool:
         low, high = self._range
         return self.knob.values is not None and low > 0 and high >= _LOG_FROM_RATIO * low

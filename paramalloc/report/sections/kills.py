@@ -16,6 +16,7 @@ _HEADS = [
     "trial", "killed at", "dev PPL", "above the baseline", "margin", "for tokens", "tokens saved", "USD saved",
     "audit",
 ]  # fmt: skip
+_MOST_NAMES = 6  # in a sentence
 _AUDITED = {True: "right", False: "**wrong**", None: "within noise"}
 
 
@@ -80,6 +81,11 @@ def _late(killed: list[KilledTrial]) -> list[str]:
     late = {kill.trial: kill.ran_on for kill in killed if kill.ran_on}
     if not late:
         return []
+    if len(late) > _MOST_NAMES:
+        return [
+            f"What {len(late)} of them lost against came late: by then they had trained on, which spares nothing "
+            "(`ran_on` in metrics.json says how far each came); the record of each stops where it lost."
+        ]
     ends = {name: "its end" if of[JUDGED_BY] else f"{millions(of['tokens'])} tokens" for name, of in late.items()}
     reached = listed([f"{name} to {end}" for name, end in ends.items()])
     they = "it" if len(late) == 1 else "they"

@@ -24,7 +24,9 @@ from paramalloc.report.search import searched_in_words
 from paramalloc.report.sections.findings import missing
 from paramalloc.report.variants import Measure, VariantResult, measure
 from paramalloc.results import DIVERGED, FAILED
+from paramalloc.statistics.words import direction
 from paramalloc.sweep.runbook.decisions import stage_winners
+from paramalloc.sweep.runbook.selection import Comparison, why_not
 
 _GROUPINGS = {"article": "an article", "file": "a whole file", "blank_line": "a paragraph (text between blank lines)"}
 
@@ -96,23 +98,27 @@ def best_setting(results: SweepResults, variants: list[VariantResult]) -> list[s
                 f"{count_of(plan['n_heads'], 'head')}, d_ff {plan['d_ff']}, context {plan['context_length']:,}",
                 f"after {millions(plan['final']['tokens'])} tokens: {shown} (mean ± sd over "
                 f"{count_of(len(variant.finished_finals), 'seed')})",
-                *_lower(variant, variants, unit),
+                *_lower(results, variant, variants, unit),
             ]
         ),
     ]
 
 
-def _lower(winner: VariantResult, variants: list[VariantResult], unit: Measure) -> list[str]:
-    """That another finalist's perplexity is lower than the winner's, and so what the verdict's reason is about."""
+def _lower(results: SweepResults, winner: VariantResult, variants: list[VariantResult], unit: Measure) -> list[str]:
+    """That another finalist's perplexity is lower than the winner's, and why it does not win."""
     means = {v.name: v.over_seeds(unit.dev).mean for v in variants if v.finished_finals}
     known = {name: mean for name, mean in means.items() if mean is not None}
     lowest = min(known, key=lambda name: known[name], default=winner.name)
     if winner.name not in known or known[lowest] >= known[winner.name]:
         return []
-    return [
-        f"{lowest} has a lower mean, {perplexity_text(known[lowest])} on dev; the verdict above says why that is "
-        "not enough"
-    ]
+    text = f"{lowest} has a lower mean, {perplexity_text(known[lowest])} on dev"
+    decided = results.decided("winner") or {}
+    compared = next((item for item in decided["comparisons"] if item["variant"] == lowest), None)
+    if compared is None:  # it is the baseline, which a winner has beaten in pairs of seeds
+        return [text]
+    item = Comparison(**compared)
+    lower = direction(item.improvement, item.improvement)
+    return [f"{text} ({lower} than the baseline's), {why_not(item, results.config.finalists)}"]
 
 
 def _stages(results: SweepResults) -> list[str]:

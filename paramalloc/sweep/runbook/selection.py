@@ -243,7 +243,7 @@ def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: 
         return f"{winner} wins: {difference} than the baseline {baseline}, {_costs_of_a_winner(item)}{tie}."
     return (
         f"{baseline}, the baseline, stands: the best challenger, {item.variant}, has {difference}, "
-        f"{_why_not(item, rules)}."
+        f"{why_not(item, rules)}."
     )
 
 
@@ -253,7 +253,10 @@ def _costs_of_a_winner(item: Comparison) -> str:
     return f"{' and '.join(unmeasured)} not measured" if unmeasured else "with no worse latency and memory"
 
 
-def _why_not(item: Comparison, rules: FinalistsConfig) -> str:
+def why_not(item: Comparison, rules: FinalistsConfig) -> str:
+    """Why a challenger does not win, to follow its score; for one that qualifies, that it is no faster."""
+    if item.qualifies:
+        return "not told apart from the winner and not faster"
     if item.missing_seeds:
         return f"but finished only some of the seeds (not {', '.join(map(str, item.missing_seeds))})"
     if item.improvement < 0:

@@ -33,6 +33,7 @@ from paramalloc.files import read_json, write_json
 
 METRIC = "smallbench_accuracy"
 SYNTHETIC = "synthetic"
+_SEARCHED = "contamination-"  # files of the cache: which probes were found in a text
 _SPARE_PROBES = 1.2  # times as many synthetic ones as are drawn, should some be found in the text
 
 
@@ -67,11 +68,18 @@ def require_sources(config: SweepConfig, corpus: Corpus, vocab_sizes: Iterable[i
     Errors: UserError that names all that cannot.
     """
     parts: list[Part] = []
-    if corpus.name in WIKITEXT_CONFIGS and not all(cached(config.data, size) for size in vocab_sizes):
+    probed = METRIC in config.evaluation.metrics
+    if corpus.name in WIKITEXT_CONFIGS and not _is_prepared(config, vocab_sizes, probed):
         parts += wikitext_parts(corpus.name)
-    if METRIC in config.evaluation.metrics and source_of(config.evaluation.smallbench, corpus) == HUB:
+    if probed and source_of(config.evaluation.smallbench, corpus) == HUB:
         parts += PARTS
     require_parts(parts)
+
+
+def _is_prepared(config: SweepConfig, vocab_sizes: Iterable[int], probed: bool) -> bool:
+    """Whether the text is not read any more: its tokens are in the cache, and probes were looked for in a text."""
+    searched = not probed or any(Path(config.data.cache_dir).expanduser().glob(f"{_SEARCHED}*.json"))
+    return searched and all(cached(config.data, size) for size in vocab_sizes)
 
 
 def source_of(settings: SmallBenchConfig, corpus: Corpus) -> str:
@@ -92,7 +100,7 @@ def _contamination(
 ) -> Contamination:
     texts = probe_texts(tasks)
     key = hashlib.sha256(json.dumps([corpus.fingerprint(), sorted(texts.items())]).encode()).hexdigest()
-    path = Path(config.cache_dir).expanduser() / f"contamination-{key[:32]}.json"
+    path = Path(config.cache_dir).expanduser() / f"{_SEARCHED}{key[:32]}.json"
     if path.exists():
         known = read_json(path)
         return Contamination(frozenset(known["exact"]), frozenset(known["ngram"]), known["boilerplate_ngrams"])
