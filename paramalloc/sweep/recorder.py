@@ -22,7 +22,7 @@ from paramalloc.sweep.rules.kill_rule import NOT_FINITE, Kill
 from paramalloc.sweep.rules.stopping import StoppingRule
 from paramalloc.sweep.trials.attempts import INTERRUPTED, MAX_DEATHS, Attempts
 from paramalloc.sweep.trials.metrics import trial_metrics
-from paramalloc.sweep.trials.settings import outcome_of, trial_settings
+from paramalloc.sweep.trials.settings import outcome_of, ran_on_of, trial_settings, up_to
 from paramalloc.sweep.trials.state import RUNNING, WAITING, TrialState
 from paramalloc.sweep.trials.tasks import TrialTask, baseline_of
 from paramalloc.sweep.trials.work import SweepData
@@ -261,22 +261,14 @@ class StageRecorder:
         return kill is not None
 
     def _close_killed(self, trial: TrialState, kill: Kill) -> None:
-        ran_on = self._ran_on(trial, kill)
-        trial.rows, trial.finished = _up_to(kill.tokens, trial.rows), None
+        ran_on = ran_on_of(trial, kill)
+        trial.rows, trial.finished = up_to(kill.tokens, trial.rows), None
         self._close(trial, KILLED, ran_on=ran_on)  # before the history, of which nobody else knows how long it was
         write_jsonl(trial.folder.history, trial.rows)
         if ran_on:
             known = "its end" if ran_on[JUDGED_BY] else f"{millions(ran_on['tokens'])} tokens"
             text = f"{trial.task.name} had been trained to {known} by then"
             self._tell(trial, "trial_ran_on", text, tokens=ran_on["tokens"])
-
-    def _ran_on(self, trial: TrialState, kill: Kill) -> dict[str, Any] | None:
-        """How far a trial came past the point where it lost, and its score there if it had ended."""
-        ended: dict[str, Any] = (trial.finished or {}).get("scores", {})
-        if trial.status in (FINISHED, DIVERGED):
-            ended = read_json(trial.folder.metrics)
-        tokens, score = max(trial.tokens, ended.get("tokens", 0)), ended.get(JUDGED_BY)
-        return {"tokens": tokens, JUDGED_BY: score} if score is not None or tokens > kill.tokens else None
 
     def _close(
         self, trial: TrialState, status: str, tokens: int | None = None, ran_on: dict[str, Any] | None = None
@@ -287,16 +279,21 @@ class StageRecorder:
             trial.attempts.overrule(KILLED)
         trial.status = status
         trained = trial.tokens if tokens is None else tokens
-        self.journal.tokens[trial.task.stage, trial.task.name] = ran_on["tokens"] if ran_on else trained
+        self._count(trial, ran_on["tokens"] if ran_on else trained)
         spent = self.journal.spent(trial.task.stage, trial.task.name)
         outcome = outcome_of(trial, status, trained, spent, ran_on)
         planned = self.plan[trial.task.variant]
         metrics = trial_metrics(self.plan.config, trial.task, planned, self.data, outcome, self.versions)
-        write_json(trial.folder.metrics, metrics)
+        write_json(trial.folder.metrics, metrics | {"same_run_as": trial.same_run_as})
         if status in (KILLED, DIVERGED) or (status == FINISHED and not trial.task.keep_best):
             self._remove_checkpoints(trial)
         if status != FAILED:
             trial.folder.error.unlink(missing_ok=True)  # of an attempt before the one that succeeded
+
+    def _count(self, trial: TrialState, tokens: int) -> None:
+        """What it has trained; not of a run taken over, whose tokens would count twice, and cost half."""
+        if not trial.same_run_as:
+            self.journal.tokens[trial.task.stage, trial.task.name] = tokens
 
     def _remove_checkpoints(self, trial: TrialState) -> None:
         try:
@@ -318,15 +315,14 @@ class StageRecorder:
         for trial in trials:
             trial.rows = read_jsonl(trial.folder.history)
             metrics = read_json(trial.folder.metrics) if trial.folder.metrics.exists() else {}
-            if not metrics.get("same_run_as"):  # or its tokens would count twice, and cost half
-                ran_on = metrics.get("ran_on")
-                self.journal.tokens[trial.task.stage, trial.task.name] = ran_on["tokens"] if ran_on else trial.tokens
+            trial.same_run_as, ran_on = metrics.get("same_run_as"), metrics.get("ran_on")
+            self._count(trial, ran_on["tokens"] if ran_on else trial.tokens)
             if metrics:
                 if metrics["status"] == FAILED and self.retry_failed:
                     continue
                 trial.status, ended_at[trial.task.name] = metrics["status"], metrics["tokens"]
                 if trial.status == KILLED:  # by a driver that did not come to the history
-                    self._rewrite_history(trial, _up_to(metrics["tokens"], trial.rows))
+                    self._rewrite_history(trial, up_to(metrics["tokens"], trial.rows))
                 trial.started = {"device": metrics["device"], "precision": metrics["precision"]}
         for trial in sorted(trials, key=lambda trial: not trial.task.is_baseline):
             for row in trial.rows:
@@ -337,7 +333,3 @@ class StageRecorder:
                 self._pronounce(self._verdicts.diverged(trial.task.name, ended_at[trial.task.name]))
             elif trial.status == FAILED:
                 self._pronounce(self._verdicts.gave_up(trial.task))
-
-
-def _up_to(tokens: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row in rows if row["tokens"] <= tokens]

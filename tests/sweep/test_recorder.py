@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.played_trials import row
-from paramalloc.files import append_jsonl, read_jsonl
+from paramalloc.files import append_jsonl, read_jsonl, write_json
 from paramalloc.results import JUDGED_BY, RANKING
 from paramalloc.sweep.trials.attempts import MAX_DEATHS
 from tests.sweep.played import FAILED, POINTS, PlayedSweep, play
@@ -231,6 +231,22 @@ def test_a_trial_that_lost_before_it_diverged_was_killed_whoever_came_first(
     assert (metrics["status"], metrics["tokens"], sweep.kills()) == ("killed", 6_000, ["wide"])
     assert sweep.history("wide") == [2_000, 4_000, 6_000]
     assert metrics["ran_on"] == ({"tokens": 9_000, JUDGED_BY: None} if first == "wide" else None)
+
+
+def test_a_run_of_another_stage_that_is_killed_late_counts_no_tokens_here(sweep: PlayedSweep) -> None:
+    sweep.begin("wide")
+    play(sweep, "wide", 16.0)
+    sweep.finish("wide")
+    files = sweep.folder.trial(RANKING, "wide")
+    write_json(files.metrics, sweep.metrics("wide") | {"same_run_as": "earlier/wide"})
+    sweep.again()
+    assert (RANKING, "wide") not in sweep.journal.tokens
+    sweep.begin("base")
+    play(sweep, "base", 10.0)
+    for _ in range(2):
+        assert (sweep.metrics("wide")["status"], sweep.metrics("wide")["same_run_as"]) == ("killed", "earlier/wide")
+        assert (RANKING, "wide") not in sweep.journal.tokens
+        sweep.again()
 
 
 def test_a_trial_that_diverges_before_it_has_lost_stays_diverged(sweep: PlayedSweep) -> None:

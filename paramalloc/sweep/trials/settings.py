@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from paramalloc.files import read_json
 from paramalloc.plan import Plan
-from paramalloc.results import TrialFolder
+from paramalloc.results import DIVERGED, FINISHED, JUDGED_BY, TrialFolder
 from paramalloc.sweep.journal import Spent
+from paramalloc.sweep.rules.kill_rule import Kill
 from paramalloc.sweep.trials.metrics import Outcome
 from paramalloc.sweep.trials.state import TrialState
 from paramalloc.sweep.trials.tasks import TrialTask
@@ -39,7 +41,7 @@ def outcome_of(
     trial: TrialState, status: str, tokens: int, spent: Spent, ran_on: dict[str, Any] | None = None
 ) -> Outcome:
     """How a trial ended, from what the driver knows of it and what its attempts took."""
-    device = trial.started or _ran_on(trial.folder)
+    device = trial.started or _place(trial.folder)
     return Outcome(
         status=status,
         tokens=tokens,
@@ -55,7 +57,20 @@ def outcome_of(
     )
 
 
-def _ran_on(folder: TrialFolder) -> dict[str, Any]:
+def ran_on_of(trial: TrialState, kill: Kill) -> dict[str, Any] | None:
+    """How far a trial came past the point where it lost, and its score there if it had ended."""
+    ended: dict[str, Any] = (trial.finished or {}).get("scores", {})
+    if trial.status in (FINISHED, DIVERGED):
+        ended = read_json(trial.folder.metrics)
+    tokens, score = max(trial.tokens, ended.get("tokens", 0)), ended.get(JUDGED_BY)
+    return {"tokens": tokens, JUDGED_BY: score} if score is not None or tokens > kill.tokens else None
+
+
+def up_to(tokens: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["tokens"] <= tokens]
+
+
+def _place(folder: TrialFolder) -> dict[str, Any]:
     """Device and precision of a trial that an earlier driver has run and not closed; empty if there is none."""
     if not folder.config.exists():
         return {}

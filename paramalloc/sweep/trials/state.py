@@ -27,6 +27,7 @@ class TrialState:
     finished: dict[str, Any] | None = None
     started: dict[str, Any] | None = None
     node: str | None = None
+    same_run_as: str | None = None  # of another stage, which it was taken over from
     leaving: bool = False  # it has said why it ends, so the loss of its worker is no news
     errors: int = 0  # of its own, in this session
 
