@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from paramalloc.sweep.rules.asha import RungKill, SuccessiveHalving, halving_rungs
+from paramalloc.sweep.rules.asha import RUNG, RungKill, SuccessiveHalving, halving_rungs
+from paramalloc.sweep.rules.kill_rule import NOT_FINITE
 
 RUNGS = (200, 600)
 GRID = range(100, 1000, 100)
@@ -154,3 +155,14 @@ def test_rungs_lie_below_the_budget() -> None:
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="reduction"):
         SuccessiveHalving(**{"field": "ab", "rungs_tokens": (5,)} | bad)
+
+
+def test_a_divergence_does_not_stand_where_the_trial_turns_out_to_have_lost_at_a_rung_before() -> None:
+    rule = SuccessiveHalving(["a", "b", "c"], [1_000], reduction=3)
+    rule.observe("a", 1_000, 50.0)
+    assert [kill.reason for kill in rule.observe("a", 2_000, math.nan)] == [NOT_FINITE]
+    found = rule.observe("b", 1_000, 10.0)
+    assert [(kill.trial, kill.reason, kill.tokens) for kill in found] == [("a", RUNG, 1_000)]
+    rule.observe("b", 2_000, math.nan)
+    rule.observe("c", 1_000, 20.0)
+    assert {trial: kill.reason for trial, kill in rule.kills.items()} == {"a": RUNG, "b": NOT_FINITE, "c": RUNG}

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from paramalloc.sweep.rules.kill_rule import Kill, KillRule
+from paramalloc.sweep.rules.kill_rule import MARGIN, NOT_FINITE, Kill, KillRule
 
 INTERVAL = 250
 FOLLOWERS = ("a", "b", "c", "ahead", "close", "comeback", "late", "odd", "t")
@@ -141,3 +141,14 @@ def test_each_trial_is_measured_against_its_own_baseline_run() -> None:
     kills = feed(judge, "base-high", curve(10, 10, 10))
     assert [(kill.trial, kill.baseline) for kill in kills] == [("high", "base-high")]
     assert judge.ended("base-low") == []
+
+
+def test_a_divergence_does_not_stand_where_the_trial_turns_out_to_have_lost_before() -> None:
+    rule = KillRule({"a": "base", "b": "base"}, margin_ppl=0.5, window_tokens=1_000)
+    for trial, ppl in (("a", 20.0), ("b", 10.0)):
+        for tokens in (1_000, 2_000):
+            assert rule.observe(trial, tokens, ppl) == []
+        assert [kill.reason for kill in rule.observe(trial, 3_000, math.nan)] == [NOT_FINITE]
+    found = [kill for tokens in (1_000, 2_000, 3_000) for kill in rule.observe("base", tokens, 10.0)]
+    assert [(kill.trial, kill.reason, kill.tokens) for kill in found] == [("a", MARGIN, 2_000)]
+    assert {trial: kill.reason for trial, kill in rule.kills.items()} == {"a": MARGIN, "b": NOT_FINITE}
