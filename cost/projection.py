@@ -7,11 +7,13 @@ the amounts are null.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
+from cost.amounts import exact_sum
 from cost.bill import Bill
 from cost.rates import Rates, TrialName
-from cost.rounding import CENTS, cents, dollars, sum_usd
+from cost.rounding import CENTS, apportion, cents, sum_usd
 
 METHOD = (
     "remaining tokens at the dollars per token of the same trial so far, else of its variant, else of all trials; "
@@ -32,12 +34,24 @@ def projection_of(
         rates: of the same bill without free first hours, for what is to come.
         variants: that the remaining trials train, as far as that is decided.
     """
-    lines = []
-    for (stage, trial), count in remaining.items():
-        variant = variants.get((stage, trial))
-        rate = rates.to_come((stage, trial), variant)
-        usd = dollars(None if rate is None else rate * count)
-        lines.append({"stage": stage, "trial": trial, "variant": variant, "tokens": count, "usd": usd})
+    exact: dict[TrialName, Fraction] = {}  # cents
+    for name, count in remaining.items():
+        rate = rates.to_come(name, variants.get(name))
+        if rate is not None:
+            exact[name] = rate * count * CENTS
+    shares = apportion(
+        exact, round(exact_sum(exact.values()))
+    )  # as many small ones would be nothing, or twice as much
+    lines = [
+        {
+            "stage": name[0],
+            "trial": name[1],
+            "variant": variants.get(name),
+            "tokens": count,
+            "usd": shares[name] / CENTS if name in shares else None,
+        }
+        for name, count in remaining.items()
+    ]
     to_come = sum_usd(lines)
     return {
         "remaining_tokens": sum(remaining.values()),

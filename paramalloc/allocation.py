@@ -150,7 +150,7 @@ def param_table(shapes: Mapping[str, Shape]) -> list[list[str]]:
 
 
 def print_param_table(shapes: Mapping[str, Shape], console: Console | None = None) -> None:
-    """Print `param_table` in at most 120 columns, or as many as the console has; names fold, digits are never cut."""
+    """Print `param_table` in at most 140 columns, or as many as the console has; names fold, digits are never cut."""
     console = console or Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, header in enumerate(_HEADERS):

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-COLUMNS = 120
+COLUMNS = 140
 
 
 def print_whole(table: Table, console: Console) -> None:
-    """Print in at most 120 columns, or as many as the console has; what may fold folds.
+    """Print in at most 140 columns, or as many as the console has; what may fold folds.
 
     Fitted into the 80 columns that a pipe is taken for, numbers would end in an ellipsis.
     """

@@ -38,7 +38,7 @@ class Knob:
 
 
 def swept_knobs(variants: Sequence[Variant], plan: Json) -> list[tuple[Knob, list[str]]]:
-    """The axes worth a figure, each with the names of the variants that stand along it, the baseline first.
+    """The axes worth a figure, each with the names of the variants along it; the baseline first, where it is there.
 
     One knob swept: that one, with all variants. Several: share and expansion each with the largest group of variants
     that differ in nothing else, and all variants side by side.

@@ -26,7 +26,7 @@ from paramalloc.report.load import SweepResults
 from paramalloc.report.variants import VariantResult
 from paramalloc.results import FINISHED, JUDGED_BY
 
-_COLUMNS = 3
+_COLUMNS, _TITLE_LETTERS = 3, 18
 _PANEL_INCHES, _FRAME_INCHES = 1.05, 0.6
 
 
@@ -103,7 +103,7 @@ def draw_rates(searches: list[RateSearch], looks: dict[str, Look]) -> Figure | N
             continue
         axes.plot(*faint, color=CROWD.color, lw=CROWD.width, zorder=CROWD.order)
         _draw_search(axes, search, looks[search.variant])
-        axes.set_title(short_name(search.variant))
+        axes.set_title(short_name(search.variant, _TITLE_LETTERS))
     _scale(panels[0, 0], searches, losses)
     for axes in panels[:, 1:].flat:
         axes.tick_params(axis="y", left=False)

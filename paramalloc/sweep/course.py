@@ -81,8 +81,9 @@ def run_course(
             display.say(f"report: {folder.report}")
             raise
         ray_session.let_go()
+        display.say(f"\n{verdict.sentence}")  # first, whatever becomes of the report
         build_report(folder)
-        display.say(f"\n{verdict.sentence}\nreport: {folder.report}")
+        display.say(f"report: {folder.report}")
     return EXIT_TRIAL_FAILED if failed else 0
 
 

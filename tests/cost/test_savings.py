@@ -149,6 +149,25 @@ def test_the_rest_is_unknown_while_a_part_of_the_bill_is() -> None:
     assert summary_of(rows, remaining_tokens_by_trial={A: 1_000_000})["projection"]["remaining_usd"] is None
 
 
+@pytest.mark.parametrize("tokens", [3_500, 6_500])
+def test_many_small_trials_to_come_are_neither_nothing_nor_twice_as_much(tokens: int) -> None:
+    """A hundred of 0.35 or 0.65 cents each, of which each would be rounded to none or to one."""
+    place = {"session": "s", "node": "n", "stage": "r", "trial": "a"}
+    rows = [
+        ledger.node_up(time=0, session="s", node="n", kind="head", gpus=0, cpus=2),
+        ledger.trial_start(time=0, **place, variant="a", share=1.0),
+        ledger.trial_end(time=HOUR, **place, status="finished"),
+        ledger.heartbeat(time=HOUR, session="s"),
+    ]
+    remaining = {("r", f"t{number}"): tokens for number in range(100)}
+    found = summarize(
+        rows, budget_usd=50.0, now=0.0, fixed_usd_per_hour=1.0, tokens_by_trial={("r", "a"): 1_000_000},
+        remaining_tokens_by_trial=remaining,
+    )["projection"]  # fmt: skip
+    assert found["remaining_usd"] == pytest.approx(100 * tokens / 1e6)
+    assert sum(line["usd"] for line in found["by_trial"]) == pytest.approx(found["remaining_usd"])
+
+
 def test_nothing_remaining_costs_nothing_and_nothing_said_projects_nothing() -> None:
     projection = summary_of(sweep(), remaining_tokens_by_trial={})["projection"]
     assert (projection["remaining_usd"], projection["total_usd"]) == (0.0, 1.0)

@@ -23,6 +23,7 @@ from paramalloc.report.sections.budgets import at_equal_budgets, budgets_section
 from paramalloc.report.sections.discussion import discussion
 from paramalloc.report.sections.kills import kills_section
 from paramalloc.report.sections.setting import best_setting
+from paramalloc.report.sections.table import variants_table
 from paramalloc.report.variants import Spread, variant_results
 from paramalloc.results import AUDIT, FINALISTS, JUDGED_BY, RANKING
 
@@ -134,6 +135,26 @@ def test_a_verdict_that_came_late_is_told_with_how_far_the_trial_had_come(
     assert said in note
     assert ("is not known" in note) == (score is None)
     assert (" of dev, its baseline at 300.0." in note) == (score is not None)
+
+
+def test_a_score_that_a_killed_trial_ended_with_stands_in_the_main_table(killed: Any) -> None:
+    path = killed.folder.trial(RANKING, "emb25").metrics
+    write_json(path, read_json(path) | {"ran_on": {"tokens": 5_000_000, JUDGED_BY: 330.0}})
+    results = load_results(killed.folder)
+    assert "killed at 1.75M tokens, ended at 330.0" in variants_table(results, variant_results(results))
+
+
+def test_many_variants_stand_by_their_scores_after_the_baseline(new_sweep: Callable[..., Any]) -> None:
+    names = ["base", *(f"v{n:02}" for n in range(13))]
+    sweep = new_sweep([{"name": name} for name in names])
+    sweep.begin(shapes=dict.fromkeys(names, (220, 11, 11, 584, 0.35, 2.66)))
+    for number, name in enumerate(names[:-1]):
+        sweep.trial(RANKING, name, final_ppl=400.0 - number)
+    sweep.trial(FINALISTS, "v03", final_ppl=390.0)
+    results = load_results(sweep.folder)
+    rows = variants_table(results, variant_results(results)).splitlines()[2:16]
+    order = [row.split("|")[1].strip().split(" ")[0] for row in rows]
+    assert order == ["base", "v03", *(f"v{n:02}" for n in range(11, -1, -1) if n != 3), "v12"]
 
 
 def test_many_late_verdicts_are_counted(killed: Any) -> None:

@@ -196,6 +196,16 @@ def test_several_tokenizers_are_drawn_by_name_per_baseline_token(new_sweep: Call
     assert [tick.get_text() for tick in axes.xaxis.get_ticklabels()] == ["big\nbaseline", "small"]
 
 
+def test_a_grid_whose_largest_group_lacks_the_baseline_has_its_figures(new_sweep: Callable[..., Any]) -> None:
+    shares = {"base": (0.35, 2.66), "a": (0.25, 2.0), "b": (0.25, 4.0)}
+    sweep = new_sweep([{"name": n, "embedding_ratio": s, "glu_expansion": x} for n, (s, x) in shares.items()])
+    sweep.begin(shapes={name: (220, 11, 11, 584, share, glu) for name, (share, glu) in shares.items()})
+    for number, name in enumerate(shares):
+        sweep.trial(RANKING, name, final_ppl=300.0 + number)
+    figure = drawn(sweep)["ppl_vs_glu_expansion"]
+    assert [tick.get_text() for tick in figure.axes[0].xaxis.get_ticklabels()] == ["2", "4"]
+
+
 def test_of_many_variants_side_by_side_the_baseline_and_the_best_have_room(new_sweep: Callable[..., Any]) -> None:
     names = ["base", *(f"v{n:02}" for n in range(15))]
     sweep = new_sweep([{"name": name, "tied": bool(n % 2), "batch_size": 8 + n} for n, name in enumerate(names)])

@@ -28,7 +28,7 @@ _SIDE_MARGIN = 0.2
 
 @dataclass(frozen=True)
 class KnobAxis:
-    """The knob, and the variants that stand along it in the order of `names`."""
+    """The knob, and the variants that stand along it in the order of `names`; the baseline need not be among them."""
 
     knob: Knob
     names: Sequence[str]
@@ -81,7 +81,7 @@ class KnobAxis:
         if any(self.distance(a, b) < _CLOSEST_TICKS for a, b in pairwise(values)):
             plain_ticks(axes.xaxis)
             return
-        baseline = self.place(self.baseline)
+        baseline = self.place(self.baseline) if self.baseline in self.names else None
         axes.set_xticks(values, [_text(value) + ("\nbaseline" if value == baseline else "") for value in values])
         axes.minorticks_off()
 

@@ -104,9 +104,9 @@ def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
     return found | {baseline: Look(BASELINE_COLOUR, "o", "-", 1.7, 2)}
 
 
-def short_name(name: str) -> str:
+def short_name(name: str, longest: int = _LONGEST_NAME) -> str:
     """A long name without its middle, so that it leaves room for the data."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[:14]}…{name[-13:]}"
+    return name if len(name) <= longest else f"{name[: longest // 2]}…{name[longest // 2 + 1 - longest :]}"
 
 
 def new_figure(height_inches: float) -> Figure:

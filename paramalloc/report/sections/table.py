@@ -6,14 +6,17 @@ finish has none; what is not known is a dash.
 
 from __future__ import annotations
 
+import math
+
 from paramalloc.formats import DASH, compact, millions, percent, perplexity_text, significant, span
 from paramalloc.report.blocks import markdown_table
 from paramalloc.report.load import UNFINISHED, SweepResults
 from paramalloc.report.sections.findings import trials_at_once
 from paramalloc.report.variants import Measure, VariantResult, measure
-from paramalloc.results import DIVERGED, FINISHED
+from paramalloc.results import DIVERGED, FINISHED, JUDGED_BY
 
 _LATENCY = -2  # its column
+_MANY = 12  # variants, from which on the best are looked for
 _BESIDE = "\N{DAGGER}"
 
 
@@ -29,6 +32,7 @@ def variants_table(results: SweepResults, variants: list[VariantResult]) -> str:
         "tokens/s in the sweep",
     ]  # fmt: skip
     winner = results.decided("winner")
+    variants = _best_first(variants, unit) if len(variants) > _MANY else variants
     rows = [_row(variant, unit, bool(winner and winner["winner"] == variant.name)) for variant in variants]
     if trials_at_once(results) > 1:
         for variant, row in zip(variants, rows, strict=True):
@@ -39,12 +43,24 @@ def variants_table(results: SweepResults, variants: list[VariantResult]) -> str:
             row.insert(1, stages.get(variant.name, DASH))
     note = (
         "Ranking and final scores are on all of dev (test), each after its own budget. A run that was killed or "
-        "did not finish has none; its curve, on a slice of dev, is in the figures. "
+        "did not finish has none, unless it had ended before its verdict came; its curve, on a slice of dev, is in "
+        "the figures. "
         f"Final scores are mean ± sd over {_seed_counts(variants)}; latency (batch 1) and speed are medians."
     )
     if any(row[_LATENCY].endswith(_BESIDE) for row in rows):
         note += f" {_BESIDE} Measured in the ranking, beside other trials; of finalists it is measured by itself."
     return markdown_table(heads, rows, left=2 if results.is_runbook else 1) + "\n\n" + note
+
+
+def _best_first(variants: list[VariantResult], unit: Measure) -> list[VariantResult]:
+    """The baseline, then the finalists, then the others, each by their scores; those without one last."""
+
+    def rank(variant: VariantResult) -> tuple[bool, bool, float]:
+        final = variant.over_seeds(unit.dev).mean if variant.finished_finals else None
+        score = variant.ranking_score.get(unit.dev, math.inf) if final is None else final
+        return not variant.is_baseline, final is None, score
+
+    return sorted(variants, key=rank)
 
 
 def _seed_counts(variants: list[VariantResult]) -> str:
@@ -86,5 +102,8 @@ def _ranking_state(variant: VariantResult) -> str:
         return f"is {run.metrics['same_run_as']}"
     if run.status == FINISHED or not run.tokens:
         return run.status
+    ended = (run.metrics.get("ran_on") or {}).get(JUDGED_BY)
+    if ended is not None:
+        return f"killed at {millions(run.tokens)} tokens, ended at {perplexity_text(ended)}"
     word = {DIVERGED: "diverged by", UNFINISHED: "at"}.get(run.status, f"{run.status} at")
     return f"{word} {millions(run.tokens)} tokens"

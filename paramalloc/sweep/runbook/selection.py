@@ -234,7 +234,9 @@ def _sentence(winner: str, baseline: str, comparisons: list[Comparison], rules: 
     if item.low is not None and item.high is not None:
         difference += f" (95% interval over seeds: {direction(item.low, item.high)})"
     if item.within_noise:
-        difference += ", seen with one seed only" if item.standard_error is None else ", within seed noise"
+        reason = winner == baseline and item.improvement >= rules.win_margin and not item.missing_seeds
+        seen = ", seen with one seed only" if item.standard_error is None else "" if reason else ", within seed noise"
+        difference += seen
     if winner != baseline:
         passed = [c.variant for c in comparisons if c.qualifies and c.improvement > item.improvement]
         tie = (
