@@ -228,6 +228,7 @@ def _pieces(priced: PricedStay, spans: Sequence[_Span]) -> Iterator[Piece]:
     stay = priced.stay
     here = [span for span in spans if max(span.start, stay.start) < min(span.end, stay.end)]
     first_trial = min((span.start for span in here), default=None)
+    serves = stay.spec.kind == "head" and not spans  # in no session was there a trial on it
     edges = {time for span in here for time in (span.start, span.end)} | {stay.joined}
     inside = {time for time in edges if stay.start < time < stay.end} | {*priced.billed.changes(stay.start, stay.end)}
     for start, end, holders in _held(here, [stay.start, *sorted(inside), stay.end]):
@@ -238,7 +239,8 @@ def _pieces(priced: PricedStay, spans: Sequence[_Span]) -> Iterator[Piece]:
             yield Piece(start, end, Charge(stay.node, span.trial, span.use, part))
         if held < 1:
             rest = amount_of(end - start, 1 - held, usd_per_hour)
-            yield Piece(start, end, Charge(stay.node, None, _unheld_use(stay, first_trial, start), rest))
+            use = HEAD if serves else _unheld_use(stay, first_trial, start)
+            yield Piece(start, end, Charge(stay.node, None, use, rest))
 
 
 def _held(spans: Sequence[_Span], edges: Sequence[int]) -> Iterator[tuple[int, int, list[_Span]]]:
@@ -253,7 +255,5 @@ def _held(spans: Sequence[_Span], edges: Sequence[int]) -> Iterator[tuple[int, i
 
 
 def _unheld_use(stay: Presence, first_trial: int | None, time: int) -> str:
-    """A node starts up until its first trial; without any, until it joined. A head without any is there to serve."""
-    if first_trial is None and stay.spec.kind == "head":
-        return HEAD
+    """A node starts up until its first trial; without any, until it joined."""
     return BOOT if time < (stay.joined if first_trial is None else first_trial) else IDLE

@@ -219,17 +219,15 @@ def _attempts(group: Sequence[TrialStart | TrialEnd], close: int) -> list[Attemp
 def _end(found: list[Attempt], event: TrialEnd) -> bool:
     """Write the end into the last attempt on its node; it may come after the trial has started elsewhere.
 
-    A second end changes nothing, but for a verdict that came late.
+    A second end changes nothing, but for a verdict that came late: it bears the time of the end that it overrules.
     """
     last = next((i for i in reversed(range(len(found))) if found[i].node == event.node), None)
     if last is None:
         return False
-    before = found[last].status
-    if before is not None:
-        found[last] = replace(
-            found[last], killed_later=event.status == "killed" != before or found[last].killed_later
-        )
-        return event.status == "killed"
+    if found[last].status is not None:
+        overruled = event.status == "killed" and microseconds(event.time) <= found[last].end
+        found[last] = replace(found[last], killed_later=found[last].killed_later or overruled)
+        return overruled
     useful, lost = (
         None if seconds is None else microseconds(seconds) for seconds in (event.useful_seconds, event.lost_seconds)
     )

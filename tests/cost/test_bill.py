@@ -184,9 +184,27 @@ def test_a_trial_that_starts_elsewhere_has_left_its_old_place_even_if_the_end_co
     assert seconds(bill) == {"killed_by_rule": 55, "lost_to_preemption": 5, "boot": 50, "idle": 30}
 
 
-def test_a_trial_that_fails_at_once_has_failed_at_no_cost() -> None:
-    bill = bill_of(node_up(0), start(0), end(10, "interrupted"), start(20), end(20, "failed"), beat(30))
-    assert seconds(bill) == {"failed": 10, "idle": 20}
+def test_a_session_without_a_trial_makes_no_head_of_a_machine_that_has_trials_in_another() -> None:
+    """Stopped in its checks, and carried on: the machine was idle, as it would be between two trials."""
+    own: dict[str, Any] = {"kind": "head", "gpus": 0, "cpus": 2}
+    first = [node_up(0, **own), beat(20)]
+    second = [{**row, "session": "s2"} for row in (node_up(100, **own), start(110), end(150, "finished"), beat(160))]
+    assert seconds(bill_of(*first, *second)) == {"useful": 40, "boot": 10, "idle": 20 + 10}
+    assert seconds(bill_of(*first)) == {"head": 20}
+
+
+@pytest.mark.parametrize(("status", "use"), [("failed", "failed"), ("killed", "killed_by_rule")])
+def test_a_trial_that_ends_at_once_has_ended_at_no_cost(status: str, use: str) -> None:
+    bill = bill_of(node_up(0), start(0), end(10, "interrupted"), start(20), end(20, status), beat(30))
+    assert seconds(bill) == {use: 10, "idle": 20}
+
+
+@pytest.mark.parametrize("first", ["finished", "interrupted", "diverged"])
+def test_a_verdict_with_the_time_of_an_end_overrules_it_and_leaves_what_was_lost(first: str) -> None:
+    rows = [node_up(0), start(0), end(40, first, lost_seconds=5 if first == "interrupted" else None)]
+    bill = bill_of(*rows, end(40, "killed"), beat(60))
+    lost = {"lost_to_preemption": 5} if first == "interrupted" else {}
+    assert seconds(bill) == {"killed_by_rule": 40 - sum(lost.values()), **lost, "idle": 20}
 
 
 def test_shares_above_one_are_scaled_to_the_node() -> None:
