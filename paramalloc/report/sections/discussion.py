@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from paramalloc.formats import count_of, listed, percent, sentence, significant
+from paramalloc.formats import count_of, listed, percent, sentence, significant, span
 from paramalloc.report.blocks import bullets
 from paramalloc.report.kills import killed_trials
 from paramalloc.report.load import SweepResults, Trial
@@ -120,9 +120,9 @@ def _speed(variants: list[VariantResult], tolerance: float) -> Iterator[str]:
         return
     (length, fast, first), (_, slow, last) = (pick(timed, key=lambda item: item[1]) for pick in (min, max))
     if slow <= (1 + tolerance) * fast:
+        times = span((fast, slow), lambda milliseconds: significant(milliseconds, 3))
         yield (
-            f"The finalists are as fast as each other within {percent(tolerance, 0)}: {significant(fast, 3)} to "
-            f"{significant(slow, 3)} ms for {length} tokens."
+            f"The finalists are as fast as each other within {percent(tolerance, 0)}: {times} ms for {length} tokens."
         )
     else:
         yield (
