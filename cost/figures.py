@@ -157,7 +157,7 @@ def dollars_against_bpb(points: Sequence[Point]) -> Figure:
     with _drawing() as (figure, axes):
         dearest = max((point.usd for point in points), default=0.0)
         named = sorted(points, key=lambda point: (not point.is_baseline, point.bpb))[:_MOST_NAMED]
-        others = [point for point in points if point not in named] if len(points) > _MOST_NAMED else []
+        others = [point for point in points if point not in named]
         if others:
             places = [point.usd for point in others], [point.bpb for point in others]
             axes.plot(*places, ".", color=_LOOKS[IDLE][0], markersize=3, zorder=1)

@@ -39,9 +39,8 @@ def projection_of(
         rate = rates.to_come(name, variants.get(name))
         if rate is not None:
             exact[name] = rate * count * CENTS
-    shares = apportion(
-        exact, round(exact_sum(exact.values()))
-    )  # as many small ones would be nothing, or twice as much
+    # Each rounded by itself, many small ones would come to nothing, or to twice as much.
+    shares = apportion(exact, round(exact_sum(exact.values())))
     lines = [
         {
             "stage": name[0],

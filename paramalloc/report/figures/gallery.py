@@ -187,8 +187,8 @@ def _pareto(variants: list[VariantResult], appearance: dict[str, Look]) -> list[
 def _rates(results: SweepResults, variants: list[VariantResult], appearance: dict[str, Look]) -> list[Drawn]:
     searches = rate_searches(results, variants)
     figure = draw_rates(searches, appearance)
-    shown = len(with_panels(searches)) if searches else 0
-    panels = "each variant" if shown == len(searches) else f"the baseline and the best of {len(searches)} variants"
+    all_shown = len(with_panels(searches)) == len(searches)
+    panels = "each variant" if all_shown else f"the baseline and the best of {len(searches)} variants"
     return [(Picture("loss_vs_learning_rate", _RATES_CAPTION.format(panels)), figure)] if figure else []
 
 

@@ -63,7 +63,7 @@ class KnobFigure:
     def _draw_ranking(self, axes: Axes) -> None:
         finished = [variant for variant in self.variants if variant.ranking_score]
         scores = {variant.name: float(variant.ranking_score[self.measure.dev]) for variant in finished}
-        killed = any(map(_was_killed, self.variants))
+        killed = any(map(_last_of_killed, self.variants))
         crosses = f"; {TIMES} killed" if killed and not self._has_notes else ""
         axes.set_title(f"ranking: {millions(finished[0].ranking_score['tokens'])} tokens, one seed{crosses}")
         _set_limits(axes, list(scores.values()), headroom=0.6)
@@ -78,10 +78,10 @@ class KnobFigure:
         previous, lowered, top = None, False, axes.get_ylim()[1]
         for variant in sorted(self.variants, key=lambda variant: self.axis.place(variant.name)):
             run, x = variant.ranking, self.axis.place(variant.name)
-            if run and run.last_evaluation and _was_killed(variant):
+            if last := _last_of_killed(variant):
                 near = previous is not None and self.axis.distance(previous, x) < _NOTE_WIDTH
                 previous, lowered = x, near and not lowered
-                self._draw_killed(axes, variant.name, run.last_evaluation, lowered, top)
+                self._draw_killed(axes, variant.name, last, lowered, top)
             elif run and run.status in (DIVERGED, FAILED):
                 self._note(axes, x, _LOWER_EDGE, axes.get_xaxis_transform(), run.status)
 
@@ -153,10 +153,10 @@ class KnobFigure:
         right.yaxis.set_major_locator(few_round_ticks())
 
 
-def _was_killed(variant: VariantResult) -> bool:
-    """Whether it is shown as a cross, at the score that it had last."""
+def _last_of_killed(variant: VariantResult) -> Json | None:
+    """The score that it had last, where it is shown as a cross."""
     run = variant.ranking
-    return run is not None and run.status == KILLED and run.last_evaluation is not None
+    return run.last_evaluation if run and run.status == KILLED else None
 
 
 def _set_limits(axes: Axes, values: Sequence[float], headroom: float) -> None:
